@@ -1,0 +1,59 @@
+// Worker threads that shuffle, augment and normalise whole batches ahead of the training loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "datasets/dataset.h"
+
+namespace thinwire {
+
+struct AugmentationOptions {
+  int64_t crop_padding = 0;  // random crop of the image padded with zeros by so many pixels
+  bool flip = false;         // left-right with probability 1/2
+  int64_t cutout = 0;        // side of the square that is zeroed (after normalisation); 0: none
+};
+
+struct PipelineOptions {
+  int64_t batch_size = 128;  // of this rank
+  bool shuffle = true;
+  /// true: an epoch's last, uneven batch is left out; false: it is padded with label -1.
+  bool drop_last = true;
+  AugmentationOptions augmentation;
+  Normalization normalization;
+  uint64_t seed = 0;
+  int64_t rank = 0, ranks = 1;
+  int threads = 1;
+  int64_t prefetch = 2;  // batches that are ready ahead
+};
+
+/// One batch; the memory belongs to the pipeline and is valid until the next call of Next.
+struct Batch {
+  std::span<const float> images;    // NHWC
+  std::span<const int32_t> labels;  // -1 marks padding
+  int64_t rows = 0;                 // without padding
+  int64_t epoch = 0, index = 0;     // which batch of which epoch
+  bool last_of_epoch = false;
+};
+
+/// Delivers batches in order, epoch after epoch, for ever. Which images, in which order and with
+/// which augmentation is a pure function of (seed, epoch, index): it does not depend on the number
+/// of threads, and the ranks' batches together are those of one rank with ranks * batch_size.
+class BatchPipeline {
+ public:
+  /// Starts at batch `first_index` of `first_epoch`, for resuming. The data set must outlive it.
+  BatchPipeline(const Dataset& dataset, const PipelineOptions& options, int64_t first_epoch = 0,
+                int64_t first_index = 0);
+  ~BatchPipeline();
+
+  Batch Next();
+  int64_t batches_per_epoch() const;
+
+ private:
+  struct Workers;
+  std::unique_ptr<Workers> workers_;
+};
+
+}  // namespace thinwire

@@ -1,0 +1,38 @@
+#include "kernels/device.h"
+
+#include <utility>
+
+#include "kernels/error.h"
+
+namespace thinwire {
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : device_(std::exchange(other.device_, nullptr)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    if (data_ != nullptr) device_->Free(data_, bytes_);
+    device_ = std::exchange(other.device_, nullptr);
+    data_ = std::exchange(other.data_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
+  return *this;
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) device_->Free(data_, bytes_);
+}
+
+std::unique_ptr<Device> MakeDevice(const std::string& name) {
+  if (name == "cpu" || name == "auto") return MakeCpuDevice();
+  if (name == "cuda") {
+    throw Error("--device cuda: this build of thinwire has no CUDA backend", "use --device cpu",
+                Error::Kind::kUsage);
+  }
+  throw Error("--device " + name + ": no such device", "use cpu, cuda or auto",
+              Error::Kind::kUsage);
+}
+
+}  // namespace thinwire

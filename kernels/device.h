@@ -1,0 +1,117 @@
+// A device: memory, one in-order queue of work, and the operations that it can plan.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "kernels/operations.h"
+#include "kernels/updates.h"
+#include "kernels/view.h"
+
+namespace thinwire {
+
+class Device;
+
+/// Owns a range of device memory; move-only. Freshly allocated memory holds zeros and is aligned
+/// to at least 128 bytes.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device* device, void* data, int64_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer();
+
+  int64_t bytes() const { return bytes_; }
+  void* data() const { return data_; }
+  /// The whole buffer as elements of `type`.
+  View view(DataType type = DataType::kFloat32) const { return {data_, bytes_ / SizeOf(type), type}; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+/// One accelerator, or the CPU. Not thread-safe: one thread drives a device. Buffers and operations
+/// must not outlive their device.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  /// "cpu" or "cuda".
+  virtual const char* kind() const = 0;
+  /// For people: "AMD EPYC, 2 threads, avx512".
+  virtual std::string description() const = 0;
+
+  /// @throws Error that says how much was asked when memory runs out.
+  virtual Buffer Allocate(int64_t bytes) = 0;
+  /// Scratch memory shared by all operations, at least as large as the largest Reserve.
+  virtual void ReserveWorkspace(int64_t bytes) = 0;
+  virtual View workspace() = 0;  // kUint8
+  virtual int64_t allocated_bytes() const = 0;
+
+  virtual void CopyFromHost(const void* source, View destination) = 0;
+  /// Waits for the copy: the data is there on return.
+  virtual void CopyToHost(ConstView source, void* destination) = 0;
+  virtual void Copy(ConstView source, View destination) = 0;
+  virtual void Zero(View destination) = 0;
+  virtual void Synchronize() = 0;
+
+  virtual std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) = 0;
+  virtual std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) = 0;
+  virtual std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) = 0;
+  virtual std::unique_ptr<Pooling> MakePooling(const PoolingShape& shape) = 0;
+  virtual std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
+      const GlobalAveragePoolingShape& shape) = 0;
+  virtual std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) = 0;
+  virtual std::unique_ptr<Loss> MakeLoss(const LossShape& shape) = 0;
+
+  // Elementwise passes. Operands have equal sizes; outputs may alias inputs exactly.
+  /// y = a + b, then max(·, 0) if `relu`.
+  virtual void Add(ConstView a, ConstView b, bool relu, View y) = 0;
+  virtual void Relu(ConstView x, View y) = 0;
+  /// x_gradient = y > 0 ? y_gradient : 0.
+  virtual void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) = 0;
+  /// Keeps element i with probability 1 - rate, scaled by 1 / (1 - rate); which ones is a pure
+  /// function of (seed, step, i), so the same call on the gradient is the backward pass.
+  virtual void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) = 0;
+  /// y = scale * x.
+  virtual void Scale(ConstView x, float scale, View y) = 0;
+  /// average = decay * average + (1 - decay) * x  (EMA of weights; gradient accumulation).
+  virtual void Average(ConstView x, double decay, View average) = 0;
+
+  // Reductions. Sums are float64 over fixed-size blocks combined in a fixed order.
+  /// result[0] (float64, device memory) = sum of squares of x.
+  virtual void SumOfSquares(ConstView x, View result) = 0;
+  /// scale[0] (float32, device memory) = min(1, max_norm / (sqrt(sum_of_squares[0]) + 1e-6)).
+  virtual void ClipScale(ConstView sum_of_squares, double max_norm, View scale) = 0;
+  /// Index of the first NaN or Inf of x, or -1. Waits for the queue.
+  virtual int64_t FirstNonFinite(ConstView x) = 0;
+
+  // Optimizer updates: one fused pass each. State views have x's size; an empty `buffer` means
+  // momentum 0, an empty `max_variance` means Adam rather than AMSGrad.
+  virtual void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) = 0;
+  virtual void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
+                      View max_variance, View x) = 0;
+  virtual void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer,
+                      View x) = 0;
+  virtual void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x) = 0;
+
+ private:
+  friend class Buffer;
+  virtual void Free(void* data, int64_t bytes) = 0;
+};
+
+/// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).
+/// @throws Error (usage) for another name, or if the program or machine lacks the device.
+std::unique_ptr<Device> MakeDevice(const std::string& name);
+
+/// The CPU, with `threads` threads (0: as OpenMP decides, OMP_NUM_THREADS).
+std::unique_ptr<Device> MakeCpuDevice(int threads = 0);
+
+}  // namespace thinwire

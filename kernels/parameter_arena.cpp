@@ -1,0 +1,76 @@
+#include "kernels/parameter_arena.h"
+
+#include <functional>
+#include <numeric>
+
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+bool IsWeight(const TensorSpec& spec) {
+  return spec.role == TensorRole::kConvolutionFilter || spec.role == TensorRole::kLinearWeight;
+}
+
+int64_t RoundUp(int64_t size) {
+  constexpr int64_t alignment = ParameterArena::kAlignment;
+  return (size + alignment - 1) / alignment * alignment;
+}
+
+}  // namespace
+
+int64_t TensorSpec::size() const {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& specs)
+    : device_(device) {
+  int64_t state_size = 0;
+  auto place = [](std::vector<Segment>& segments, const TensorSpec& spec, int64_t& end) {
+    segments.push_back({spec, end, spec.size()});
+    end += RoundUp(spec.size());
+  };
+  for (const bool weights : {true, false}) {
+    for (const TensorSpec& spec : specs) {
+      if (!spec.trainable() || IsWeight(spec) != weights) continue;
+      parameter_count_ += spec.size();
+      place(segments_, spec, padded_size_);
+    }
+    if (weights) decayed_size_ = padded_size_;
+  }
+  for (const TensorSpec& spec : specs) {
+    if (!spec.trainable()) place(state_segments_, spec, state_size);
+  }
+  for (const bool trainable : {true, false}) {
+    const auto& segments = trainable ? segments_ : state_segments_;
+    for (size_t i = 0; i < segments.size(); ++i) {
+      const std::string& name = segments[i].spec.name;
+      if (!by_name_.emplace(name, std::make_pair(trainable, i)).second) {
+        throw Error("two tensors of the model are named " + name, "give each layer its own name");
+      }
+    }
+  }
+  values_ = device.Allocate(padded_size_ * SizeOf(DataType::kFloat32));
+  gradients_ = device.Allocate(padded_size_ * SizeOf(DataType::kFloat32));
+  state_ = device.Allocate(state_size * SizeOf(DataType::kFloat32));
+}
+
+const Segment& ParameterArena::segment(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) throw Error("the model has no tensor named " + name, "");
+  const auto [trainable, index] = found->second;
+  return trainable ? segments_[index] : state_segments_[index];
+}
+
+View ParameterArena::value(const std::string& name) const {
+  const Segment& found = segment(name);
+  return (found.spec.trainable() ? values() : state()).Slice(found.offset, found.size);
+}
+
+View ParameterArena::gradient(const std::string& name) const {
+  const Segment& found = segment(name);
+  if (!found.spec.trainable()) throw Error("the tensor " + name + " has no gradient", "");
+  return gradients().Slice(found.offset, found.size);
+}
+
+}  // namespace thinwire

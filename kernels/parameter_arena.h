@@ -1,0 +1,89 @@
+// All trainable parameters of a model in one aligned float32 vector, gradients in a second one of
+// the same layout, and the batch norms' running statistics in a third.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace thinwire {
+
+/// What a tensor is, which decides initialisation, weight decay and its foreign layout.
+enum class TensorRole : uint8_t {
+  kConvolutionFilter,  // KRSC here, KCRS in PyTorch files
+  kLinearWeight,       // [out, in]
+  kBias,
+  kBatchNormScale,
+  kBatchNormShift,
+  kRunningMean,      // state, not trained
+  kRunningVariance,  // state, not trained
+};
+
+/// The name, role and shape of a tensor, before it has memory.
+struct TensorSpec {
+  std::string name;  // PyTorch's: "layer1.0.conv1.weight"
+  TensorRole role = TensorRole::kLinearWeight;
+  std::vector<int64_t> shape;  // in our layout
+  /// For a linear layer behind a flattened [height, width, channels] image with more than one
+  /// pixel: that shape, because PyTorch flattens [channels, height, width]. Empty otherwise.
+  std::vector<int64_t> flattened_from;
+
+  int64_t size() const;
+  bool trainable() const {
+    return role != TensorRole::kRunningMean && role != TensorRole::kRunningVariance;
+  }
+};
+
+/// A tensor's place in its arena.
+struct Segment {
+  TensorSpec spec;
+  int64_t offset = 0;  // in elements; a multiple of kAlignment
+  int64_t size = 0;    // in elements, without the padding behind it
+};
+
+/// Memory of a model's tensors. Trainable tensors lie weights first (filters and linear weights),
+/// then biases and batch norm parameters, in the model's order within each group, so that an
+/// optimizer that decays only weights makes two passes. Each tensor starts at a multiple of
+/// kAlignment elements; padding holds zeros.
+class ParameterArena {
+ public:
+  static constexpr int64_t kAlignment = 128;
+
+  ParameterArena(Device& device, const std::vector<TensorSpec>& specs);
+
+  Device& device() const { return device_; }
+  /// Trainable tensors in arena order.
+  const std::vector<Segment>& segments() const { return segments_; }
+  /// Running statistics in arena order.
+  const std::vector<Segment>& state_segments() const { return state_segments_; }
+
+  /// Length of the parameter vector with padding, a multiple of kAlignment.
+  int64_t padded_size() const { return padded_size_; }
+  /// Number of real parameters (the papers' d).
+  int64_t parameter_count() const { return parameter_count_; }
+  /// Elements [0, decayed_size) hold the weights, the rest biases and batch norm parameters.
+  int64_t decayed_size() const { return decayed_size_; }
+
+  View values() const { return values_.view(); }
+  View gradients() const { return gradients_.view(); }
+  View state() const { return state_.view(); }
+
+  /// Views of one tensor. @throws Error if there is no such name.
+  View value(const std::string& name) const;
+  View gradient(const std::string& name) const;
+  /// Looks in both the trainable and the state segments.
+  const Segment& segment(const std::string& name) const;
+  bool contains(const std::string& name) const { return by_name_.count(name) != 0; }
+
+ private:
+  Device& device_;
+  std::vector<Segment> segments_, state_segments_;
+  std::map<std::string, std::pair<bool, size_t>> by_name_;  // (trainable, index)
+  int64_t padded_size_ = 0, parameter_count_ = 0, decayed_size_ = 0;
+  Buffer values_, gradients_, state_;
+};
+
+}  // namespace thinwire

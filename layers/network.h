@@ -1,0 +1,63 @@
+// A layer graph made ready to run on one device at one batch size.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "kernels/parameter_arena.h"
+#include "layers/layer_graph.h"
+
+namespace thinwire {
+
+struct NetworkOptions {
+  int64_t batch_size = 1;
+  /// Plans the backward pass and keeps what it needs. An inference network uses less memory.
+  bool training = true;
+  float label_smoothing = 0.0f;
+  uint64_t seed = 0;  // of dropout
+};
+
+/// Operations, activation memory and parameters of a LayerGraph. Everything is planned and
+/// allocated by the constructor; nothing allocates afterwards. Several networks (training and
+/// evaluation, different batch sizes) can share one arena, which must outlive them.
+class Network {
+ public:
+  /// @throws Error if the graph does not end in logits [batch, classes].
+  Network(const LayerGraph& graph, ParameterArena& arena, const NetworkOptions& options);
+  ~Network();
+
+  /// Where a batch is put: images, float32 NHWC [batch, height, width, channels], and labels,
+  /// int32 [batch]; a negative label marks a row that does not count.
+  View images();
+  View labels();
+
+  /// Forward with batch statistics, loss, and backward: fills the arena's gradients with the
+  /// gradient of `sum of row losses * gradient_scale` (usually 1 / batch). `step` seeds dropout.
+  /// @pre options.training
+  void ForwardBackward(float gradient_scale, uint64_t step);
+  /// Forward with running statistics, and the loss.
+  void Infer();
+  /// Waits for the queue; the result of the last of the two above.
+  LossResult ReadLoss();
+  /// [batch, classes] of the last pass. Valid until the next one.
+  ConstView logits();
+
+  /// Peak bytes of the activation memory that was planned from lifetimes, and what the same
+  /// tensors would take without reuse.
+  int64_t activation_bytes() const;
+  int64_t activation_bytes_without_reuse() const;
+
+  /// Runs the forward pass on the current batch layer by layer; the name of the first layer whose
+  /// output holds a NaN or Inf, or nothing. Leaves running statistics as they were.
+  std::optional<std::string> FirstNonFiniteLayer(uint64_t step);
+
+ private:
+  struct Plan;
+  std::unique_ptr<Plan> plan_;
+};
+
+}  // namespace thinwire

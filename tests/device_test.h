@@ -1,0 +1,87 @@
+// The one source of device tests: typed over the backends that this build has.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "kernels/device.h"
+#include "kernels/random.h"
+
+namespace thinwire {
+
+struct CpuBackend {
+  static std::unique_ptr<Device> Make() { return MakeCpuDevice(2); }
+};
+using Backends = ::testing::Types<CpuBackend>;
+
+template <typename T>
+constexpr DataType DataTypeOf();
+template <>
+constexpr DataType DataTypeOf<float>() { return DataType::kFloat32; }
+template <>
+constexpr DataType DataTypeOf<double>() { return DataType::kFloat64; }
+template <>
+constexpr DataType DataTypeOf<int32_t>() { return DataType::kInt32; }
+template <>
+constexpr DataType DataTypeOf<uint8_t>() { return DataType::kUint8; }
+
+/// Device memory of a test, with a sentinel behind its end that must survive.
+template <typename T>
+class TestBuffer {
+ public:
+  static constexpr int64_t kSentinels = 16;
+
+  /// `misalignment` elements are left free in front.
+  TestBuffer(Device& device, const std::vector<T>& values, int64_t misalignment = 0)
+      : device_(device), size_(static_cast<int64_t>(values.size())), offset_(misalignment) {
+    buffer_ = device.Allocate((offset_ + size_ + kSentinels) * static_cast<int64_t>(sizeof(T)));
+    std::vector<T> all(static_cast<size_t>(offset_ + size_ + kSentinels));
+    std::memset(all.data(), 0x5A, all.size() * sizeof(T));
+    std::copy(values.begin(), values.end(), all.begin() + offset_);
+    device.CopyFromHost(all.data(), buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels));
+  }
+  TestBuffer(Device& device, int64_t size, int64_t misalignment = 0)
+      : TestBuffer(device, std::vector<T>(static_cast<size_t>(size), T{}), misalignment) {}
+
+  View view() const { return buffer_.view(DataTypeOf<T>()).Slice(offset_, size_); }
+  operator View() const { return view(); }
+  operator ConstView() const { return view(); }
+
+  /// Reads back, and checks that nothing outside [0, size) was written.
+  std::vector<T> Read() const {
+    std::vector<T> all(static_cast<size_t>(offset_ + size_ + kSentinels));
+    device_.CopyToHost(buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels), all.data());
+    T sentinel;
+    std::memset(&sentinel, 0x5A, sizeof(T));
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (i >= static_cast<size_t>(offset_) && i < static_cast<size_t>(offset_ + size_)) continue;
+      EXPECT_EQ(std::memcmp(&all[i], &sentinel, sizeof(T)), 0) << "overwritten at " << i;
+    }
+    return {all.begin() + offset_, all.begin() + offset_ + size_};
+  }
+
+ private:
+  Device& device_;
+  int64_t size_, offset_;
+  Buffer buffer_;
+};
+
+/// Deterministic standard normal values.
+inline std::vector<float> RandomNormal(int64_t size, uint64_t seed, float scale = 1.0f) {
+  RandomStream random(seed, 0);
+  std::vector<float> values(static_cast<size_t>(size));
+  for (float& value : values) value = scale * static_cast<float>(random.Normal());
+  return values;
+}
+
+template <typename Backend>
+class DeviceTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Device> device_ = Backend::Make();
+};
+
+}  // namespace thinwire
