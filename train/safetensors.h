@@ -1,17 +1,20 @@
-// safetensors files, and a model's weights in them under PyTorch's names and layouts.
+// safetensors files (github.com/huggingface/safetensors): named tensors behind a JSON header.
+//
+// The format: the header's length (8 bytes, little-endian), the header, a JSON object that maps
+// each name to {"dtype", "shape", "data_offsets": [begin, end)}, and the tensors' bytes, which the
+// offsets cover without overlap or gap. "__metadata__" maps strings to strings.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "kernels/parameter_arena.h"
-
 namespace thinwire {
 
-/// A tensor of a file: "F32", "I64", …, its shape and little-endian bytes.
+/// A tensor of a file: "F32", "I64", …, its shape (empty: a scalar) and its little-endian bytes.
 struct StoredTensor {
   std::string dtype;
   std::vector<int64_t> shape;
@@ -24,19 +27,14 @@ struct SafetensorsFile {
 };
 
 /// Parses a whole file's bytes; `name` is for messages. Everything is checked: header length and
-/// JSON, known types, shape against length, offsets without overlap or gap, nothing behind.
-/// @throws Error naming the file, the tensor and the remedy.
+/// JSON, no name twice, known types, shape against length, offsets without overlap or gap, nothing
+/// behind. @throws Error naming the file, the tensor and the remedy.
 SafetensorsFile ParseSafetensors(std::span<const std::byte> bytes, const std::string& name);
 SafetensorsFile ReadSafetensors(const std::string& path);
-/// Atomic: written beside, synced, renamed.
-void WriteSafetensors(const std::string& path, const SafetensorsFile& file);
 
-/// Loads weights and running statistics into the arena: KCRS -> KRSC, flattened linear weights
-/// permuted, a leading "module." dropped, the usual other names understood (linear/fc/classifier,
-/// shortcut/downsample). F32, F16 and BF16 are read. Nothing is changed unless all fits.
-/// @throws Error listing missing, unexpected or misshapen tensors.
-void LoadWeights(const std::string& path, ParameterArena& arena);
-/// The reverse: PyTorch's names, layouts and num_batches_tracked.
-void SaveWeights(const std::string& path, const ParameterArena& arena);
+/// Atomic: written beside, synced, renamed. Equal contents give equal bytes: tensors are sorted by
+/// size of their elements, largest first, so that each is aligned, then by name.
+/// @pre Each tensor's bytes are as many as its type and shape say.
+void WriteSafetensors(const std::string& path, const SafetensorsFile& file);
 
 }  // namespace thinwire
