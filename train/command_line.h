@@ -1,0 +1,38 @@
+// The command line: thinwire COMMAND [FLAGS].
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/settings.h"
+
+namespace thinwire {
+
+/// A command line that was understood.
+struct CommandLine {
+  Command command = Command::kHelp;
+  /// kHelp and kVersion: what to print on standard output.
+  std::string text;
+  /// Defaults, under the recipe of --config, under the flags; validated for train.
+  Settings settings;
+  /// Where each setting that is not a default came from.
+  SettingSources sources;
+  /// info: the model; eval and export: a checkpoint, or a run's folder. May be empty.
+  std::string positional;
+  /// The flags alone, key and text in the order given, to lay them over other settings than the
+  /// defaults (those of a checkpoint).
+  std::vector<std::pair<std::string, std::string>> flags;
+};
+
+/// Reads `arguments` (without the program's name) and the recipe that --config names.
+/// @throws Error (usage) naming the flag, its value and the nearest known flag or command.
+CommandLine ParseCommandLine(const std::vector<std::string>& arguments);
+
+/// Lays flags of a command line over `settings`.
+void ApplyFlags(const CommandLine& command_line, Settings& settings);
+
+/// The help text of a command, at most 100 columns wide; kHelp: the overview of all commands.
+std::string HelpText(Command command);
+
+}  // namespace thinwire

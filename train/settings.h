@@ -1,0 +1,173 @@
+// All settings of a run, in one schema: from it come the command line's flags, the recipes' keys,
+// the checks, the table that a run prints and the settings.toml that it leaves behind.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "datasets/batch_pipeline.h"
+#include "datasets/dataset.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+namespace thinwire {
+
+/// Every setting with its default. The member `data_dir` is the flag `--data-dir` and the recipe
+/// key `data-dir`. An empty optional is written "auto" and means that the value follows from
+/// another setting, as the entry's help says.
+struct Settings {
+  // Data
+  std::string dataset = "shapes";
+  std::string data_dir;
+  std::vector<std::string> train_files, test_files;  // empty: the data set's standard names
+  int64_t shapes_count = 10000, shapes_test_count = 2000;
+  int64_t batch_size = 128;
+  int64_t data_threads = 2;
+  std::optional<int64_t> crop_padding;
+  std::optional<bool> flip;
+  int64_t cutout = 0;
+  std::vector<double> mean, std;  // empty: the data set's usual values
+
+  // Model
+  std::string model = "resnet20";
+  std::optional<int64_t> num_classes;
+  std::string shortcut = "A";
+  std::optional<double> dropout;
+  bool zero_init_residual = false;
+  std::string weights;  // safetensors
+
+  // Optimizer
+  std::string opt = "nesterov";
+  double lr = 0.1;
+  double momentum = 0.9;
+  double beta1 = 0.9;
+  std::optional<double> beta2;
+  std::optional<double> eps;
+  double alpha = 0.99;
+  double weight_decay = 5e-4;
+  bool decay_norm_and_bias = true;
+  std::string amsgrad_form = "paper";
+  double clip_grad = 0;  // 0: off
+  int64_t grad_accum_steps = 1;
+  double label_smoothing = 0;
+  double model_ema = 0;  // 0: off
+
+  // Schedule
+  int64_t epochs = 10;
+  int64_t max_steps = 0;  // 0: no limit
+  std::string sched = "onecycle";
+  double warmup_epochs = 0;
+  double warmup_lr = 0;
+  double min_lr = 0;
+  std::vector<int64_t> decay_milestones;
+  int64_t decay_epochs = 30;
+  double decay_rate = 0.1;
+  double poly_power = 1;
+
+  // Run
+  std::string output;               // empty: runs/EXPERIMENT
+  std::string experiment;           // empty: made from model and data set
+  std::string resume;               // "", "auto" or a path
+  int64_t checkpoint_interval = 0;  // steps; 0: every epoch
+  int64_t checkpoint_hist = 3;
+  int64_t log_interval = 20;  // steps
+  int64_t eval_interval = 1;  // epochs; 0: only at the end
+  std::optional<int64_t> eval_batch_size;
+  bool json = false;
+
+  // Machine
+  std::string device = "auto";
+  std::optional<int64_t> threads;
+  int64_t seed = 0;
+  bool deterministic = false;
+
+  bool operator==(const Settings&) const = default;
+};
+
+/// The program's commands; a setting belongs to one or more of them.
+enum class Command : uint8_t {
+  kHelp = 0,
+  kVersion = 1,
+  kTrain = 2,
+  kEval = 4,
+  kInfo = 8,
+  kExport = 16
+};
+
+/// One line of the schema.
+struct SettingEntry {
+  using Field = std::variant<bool Settings::*, int64_t Settings::*, double Settings::*,
+                             std::string Settings::*, std::optional<bool> Settings::*,
+                             std::optional<int64_t> Settings::*, std::optional<double> Settings::*,
+                             std::vector<int64_t> Settings::*, std::vector<double> Settings::*,
+                             std::vector<std::string> Settings::*>;
+
+  const char* name;     // "batch-size"
+  char short_flag;      // 'b', or 0
+  const char* section;  // "Data"
+  unsigned commands;    // Command values, or-ed
+  Field field;
+  const char* value;  // what help shows for the value: "N", "RATE", "PATH"; "" for on|off
+  const char* help;   // one sentence without a full stop
+  /// Bounds of a number (each element of a list), both included.
+  double minimum = -1e308, maximum = 1e308;
+  /// A text's allowed values; null if any text is allowed.
+  std::vector<std::string> (*choices)() = nullptr;
+
+  bool belongs_to(Command command) const {
+    return (commands & static_cast<unsigned>(command)) != 0;
+  }
+};
+
+/// The schema, in the order of help and of settings.toml, sections together.
+const std::vector<SettingEntry>& SettingEntries();
+
+/// Where settings that are not defaults came from: key -> "--batch-size" or "recipe.toml:3".
+using SettingSources = std::map<std::string, std::string>;
+
+/// Sets one setting from a flag's text: numbers, on|off (true|false), lists with commas, "auto".
+/// @param source For messages: "--batch-size", or "-b".
+/// @throws Error (usage) naming the source, the value and what is allowed.
+void SetFromText(const SettingEntry& entry, const std::string& text, const std::string& source,
+                 Settings& settings);
+
+/// Lays a recipe (flat TOML, keys spelled as the flags, with dashes or underscores) over
+/// `settings`, which stay as they were on an error. `sources`, unless null, receives its keys.
+/// @param name The file's name, for messages.
+/// @throws Error (usage) with file, line, key, value and remedy: syntax, unknown or repeated key
+///   (the nearest name is suggested), wrong type, value out of range.
+void ApplyRecipe(std::string_view text, const std::string& name, Settings& settings,
+                 SettingSources* sources = nullptr);
+/// A recipe over the defaults.
+Settings ParseRecipe(std::string_view text, const std::string& name);
+/// Reads a file of at most 1 MiB. @throws Error also if it cannot be read.
+void ApplyRecipeFile(const std::string& path, Settings& settings,
+                     SettingSources* sources = nullptr);
+
+/// What a recipe cannot check key by key: settings that do not fit each other.
+/// @throws Error (usage) naming the keys and where they came from.
+void ValidateSettings(const Settings& settings, const SettingSources& sources = {});
+
+/// A recipe with every setting, grouped by section; reading it gives equal settings.
+std::string WriteRecipe(const Settings& settings);
+
+/// The effective settings for people, grouped by section, in at most `width` columns; those with a
+/// source are marked.
+std::string SettingsTable(const Settings& settings, const SettingSources& sources, int width = 100);
+
+// Views of the settings for the folders below.
+OptimizerOptions MakeOptimizerOptions(const Settings& settings);
+ScheduleOptions MakeScheduleOptions(const Settings& settings);
+DatasetOptions MakeDatasetOptions(const Settings& settings, Split split);
+/// Training's augmentation. crop-padding and flip "auto" are the data set's usual ones: cifar10 and
+/// cifar100 4 and on, shapes 2 and on, all others 0 and off (a flipped digit is another sign).
+AugmentationOptions MakeAugmentationOptions(const Settings& settings);
+/// The data set's usual normalization unless mean and std are given.
+Normalization MakeNormalization(const Settings& settings);
+
+}  // namespace thinwire
