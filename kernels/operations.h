@@ -93,9 +93,12 @@ class BatchNorm {
   /// where that is given (another consumer's gradient of x); x_gradient may be the same memory as
   /// y_gradient, y_gradient2 or the addend, but not as residual_gradient.
   /// Overwrites scale_gradient and shift_gradient.
+  /// `y` is read only with ReLU and residual, and may be empty otherwise: without a residual the
+  /// mask follows from x, scale and shift, which saves a pass over y.
   virtual void Backward(ConstView x, ConstView y, ConstView y_gradient, ConstView y_gradient2,
-                        ConstView scale, ConstView saved_mean, ConstView saved_inverse_deviation,
-                        ConstView x_gradient_addend, View x_gradient, View residual_gradient,
+                        ConstView scale, ConstView shift, ConstView saved_mean,
+                        ConstView saved_inverse_deviation, ConstView x_gradient_addend,
+                        View x_gradient, View residual_gradient,
                         View scale_gradient, View shift_gradient) = 0;
 };
 

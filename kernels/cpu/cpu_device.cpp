@@ -1,0 +1,167 @@
+// The CPU as a device: every call does its work before it returns.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "kernels/cpu/batch_norm.h"
+#include "kernels/cpu/convolution.h"
+#include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/loss.h"
+#include "kernels/cpu/pad_shortcut.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/pooling.h"
+#include "kernels/cpu/reductions.h"
+#include "kernels/cpu/updates.h"
+#include "kernels/device.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+constexpr int64_t kAlignment = 128;
+constexpr int64_t kHugePage = int64_t{2} << 20;
+
+std::string ProcessorName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "CPU";
+}
+
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(int threads) {
+#if !defined(__SANITIZE_THREAD__)
+    if (threads > 0) omp_set_num_threads(threads);
+#else
+    (void)threads;
+#endif
+  }
+
+  const char* kind() const override { return "cpu"; }
+  std::string description() const override {
+    const int threads = cpu::ThreadCount();
+    return fmt::format("{}, {} thread{}, {}", ProcessorName(), threads, threads == 1 ? "" : "s",
+                       cpu::Isa().name);
+  }
+
+  Buffer Allocate(int64_t bytes) override {
+    const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+    const int64_t rounded =
+        std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    void* data = nullptr;
+    if (bytes < 0 || bytes > INT64_MAX - kHugePage ||
+        posix_memalign(&data, static_cast<size_t>(alignment), static_cast<size_t>(rounded)) != 0) {
+      throw Error(fmt::format("out of memory: asked for {} bytes on top of {} in use", bytes,
+                              allocated_bytes_),
+                  "use a smaller batch or model");
+    }
+#if defined(__linux__)
+    if (bytes >= kHugePage) madvise(data, static_cast<size_t>(rounded), MADV_HUGEPAGE);
+#endif
+    cpu::Zero({data, rounded, DataType::kUint8});
+    allocated_bytes_ += bytes;
+    return Buffer(this, data, bytes);
+  }
+
+  void ReserveWorkspace(int64_t bytes) override {
+    if (bytes <= workspace_.bytes()) return;
+    workspace_ = Buffer();
+    workspace_ = Allocate(bytes);
+  }
+  View workspace() override { return workspace_.view(DataType::kUint8); }
+  int64_t allocated_bytes() const override { return allocated_bytes_; }
+
+  void CopyFromHost(const void* source, View destination) override {
+    cpu::Copy({source, destination.size, destination.type}, destination);
+  }
+  void CopyToHost(ConstView source, void* destination) override {
+    cpu::Copy(source, {destination, source.size, source.type});
+  }
+  void Copy(ConstView source, View destination) override { cpu::Copy(source, destination); }
+  void Zero(View destination) override { cpu::Zero(destination); }
+  void Synchronize() override {}
+
+  std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
+    return MakeCpuConvolution(*this, shape);
+  }
+  std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
+    return MakeCpuLinear(*this, shape);
+  }
+  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
+    return MakeCpuBatchNorm(*this, shape);
+  }
+  std::unique_ptr<Pooling> MakePooling(const PoolingShape& shape) override {
+    return MakeCpuPooling(shape);
+  }
+  std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
+      const GlobalAveragePoolingShape& shape) override {
+    return MakeCpuGlobalAveragePooling(shape);
+  }
+  std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) override {
+    return MakeCpuPadShortcut(shape);
+  }
+  std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override { return MakeCpuLoss(shape); }
+
+  void Add(ConstView a, ConstView b, bool relu, View y) override { cpu::Add(a, b, relu, y); }
+  void Relu(ConstView x, View y) override { cpu::Relu(x, y); }
+  void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) override {
+    cpu::ReluBackward(y, y_gradient, x_gradient);
+  }
+  void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) override {
+    cpu::Dropout(x, rate, seed, step, y);
+  }
+  void Scale(ConstView x, float scale, View y) override { cpu::Scale(x, scale, y); }
+  void Average(ConstView x, double decay, View average) override {
+    cpu::Average(x, decay, average);
+  }
+
+  void SumOfSquares(ConstView x, View result) override { cpu::SumOfSquares(x, result); }
+  void ClipScale(ConstView sum_of_squares, double max_norm, View scale) override {
+    cpu::ClipScale(sum_of_squares, max_norm, scale);
+  }
+  int64_t FirstNonFinite(ConstView x) override { return cpu::FirstNonFinite(x); }
+
+  void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
+    cpu::Update(update, gradient, buffer, x);
+  }
+  void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
+              View max_variance, View x) override {
+    cpu::Update(update, gradient, momentum, variance, max_variance, x);
+  }
+  void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer,
+              View x) override {
+    cpu::Update(update, gradient, variance, buffer, x);
+  }
+  void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x) override {
+    cpu::Update(update, gradient, buffer, x);
+  }
+
+ private:
+  void Free(void* data, int64_t bytes) override {
+    std::free(data);
+    allocated_bytes_ -= bytes;
+  }
+
+  int64_t allocated_bytes_ = 0;
+  Buffer workspace_;  // after the count that its destructor lowers
+};
+
+}  // namespace
+
+std::unique_ptr<Device> MakeCpuDevice(int threads) { return std::make_unique<CpuDevice>(threads); }
+
+}  // namespace thinwire

@@ -1,0 +1,98 @@
+#include "kernels/cpu/elementwise.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/parallel.h"
+
+namespace thinwire::cpu {
+namespace {
+
+constexpr int64_t kChunk = 16384;  // elements; a multiple of any vector
+
+/// Calls function(begin, count, stream) on chunks of y; a pass that writes over one of its operands
+/// has the line at hand, so it does not stream.
+template <typename Function>
+void ForEachChunk(View y, ConstView a, ConstView b, const Function& function) {
+  const int64_t operands = b ? 3 : 2;
+  const bool stream = y.data != a.data && y.data != b.data &&
+                      ShouldStream(y.data, operands * y.size * SizeOf(y.type));
+  ParallelFor(y.size, kChunk,
+              [&](int64_t begin, int64_t end) { function(begin, end - begin, stream); });
+}
+
+}  // namespace
+
+void Copy(ConstView source, View destination) {
+  assert(source.size == destination.size && source.type == destination.type);
+  const int64_t bytes = source.size * SizeOf(source.type);
+  const ConstView from{source.data, bytes, DataType::kUint8};
+  const View to{destination.data, bytes, DataType::kUint8};
+  constexpr int64_t chunk = kChunk * sizeof(float);
+  const bool stream = ShouldStream(to.data, 2 * bytes);
+  ParallelFor(bytes, chunk, [&](int64_t begin, int64_t end) {
+    if (stream && (end - begin) % sizeof(float) == 0) {
+      Isa().copy(reinterpret_cast<const float*>(from.as<std::byte>() + begin),
+                 reinterpret_cast<float*>(to.as<std::byte>() + begin),
+                 (end - begin) / static_cast<int64_t>(sizeof(float)), true);
+    } else {
+      std::memcpy(to.as<std::byte>() + begin, from.as<std::byte>() + begin,
+                  static_cast<size_t>(end - begin));
+    }
+  });
+}
+
+void Zero(View destination) {
+  constexpr int64_t chunk = kChunk * sizeof(float);
+  ParallelFor(destination.size * SizeOf(destination.type), chunk, [&](int64_t begin, int64_t end) {
+    std::memset(destination.as<std::byte>() + begin, 0, static_cast<size_t>(end - begin));
+  });
+}
+
+void Add(ConstView a, ConstView b, bool relu, View y) {
+  assert(a.size == y.size && b.size == y.size);
+  ForEachChunk(y, a, b, [&](int64_t i, int64_t count, bool stream) {
+    Isa().add(a.as<float>() + i, b.as<float>() + i, relu, y.as<float>() + i, count, stream);
+  });
+}
+
+void Relu(ConstView x, View y) {
+  assert(x.size == y.size);
+  ForEachChunk(y, x, {}, [&](int64_t i, int64_t count, bool stream) {
+    Isa().relu(x.as<float>() + i, y.as<float>() + i, count, stream);
+  });
+}
+
+void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) {
+  assert(y.size == x_gradient.size && y_gradient.size == x_gradient.size);
+  ForEachChunk(x_gradient, y, y_gradient, [&](int64_t i, int64_t count, bool stream) {
+    Isa().relu_backward(y.as<float>() + i, y_gradient.as<float>() + i, x_gradient.as<float>() + i,
+                        count, stream);
+  });
+}
+
+void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
+  assert(x.size == y.size);
+  ParallelFor(y.size, kChunk, [&](int64_t begin, int64_t end) {
+    Isa().dropout(x.as<float>() + begin, rate, seed, step, begin, y.as<float>() + begin,
+                  end - begin);
+  });
+}
+
+void Scale(ConstView x, float scale, View y) {
+  assert(x.size == y.size);
+  ForEachChunk(y, x, {}, [&](int64_t i, int64_t count, bool stream) {
+    Isa().scale(x.as<float>() + i, scale, y.as<float>() + i, count, stream);
+  });
+}
+
+void Average(ConstView x, double decay, View average) {
+  assert(x.size == average.size);
+  ParallelFor(x.size, kChunk, [&](int64_t begin, int64_t end) {
+    Isa().average(x.as<float>() + begin, static_cast<float>(decay), static_cast<float>(1 - decay),
+                  average.as<float>() + begin, end - begin);
+  });
+}
+
+}  // namespace thinwire::cpu

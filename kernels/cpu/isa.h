@@ -1,0 +1,139 @@
+// The vectorised kernels of the CPU: one source (kernels/cpu/isa/), compiled for each instruction
+// set, picked at run time.
+//
+// All of them work on one thread and on plain pointers; kernels/cpu/*.cpp cut the work into chunks.
+// `stream` asks for non-temporal stores of the output, which then must start at a multiple of 64
+// bytes: they spare the read of the lines to be written, and pay where the output outgrows the
+// last-level cache.
+#pragma once
+
+#include <cstdint>
+
+namespace thinwire::cpu {
+
+/// Pointers may be null where an operand is optional.
+struct NormaliseArguments {
+  const float* x;
+  const float* residual;  // optional
+  float* y;
+  const float *mean, *factor, *shift;  // [width]
+  int64_t rows, width;
+  bool relu;
+  bool stream;
+};
+
+/// How the gradient g at a batch norm's output is formed: gradient (+ gradient2), where the mask
+/// lets it pass.
+struct GradientArguments {
+  const float* gradient;
+  const float* gradient2;  // optional
+  const float* y;          // optional: mask by y > 0
+  bool mask_from_x;        // mask by (x - mean) * factor + shift > 0
+  const float* x;
+  const float *mean, *factor, *shift;  // [width]
+  int64_t rows, width;
+};
+
+struct ReduceArguments {
+  GradientArguments in;
+  float* masked_gradient;   // optional: receives g
+  double *sum_g, *sum_g_x;  // [width]: g and g * (x - mean) are added
+  bool stream;
+};
+
+struct ApplyArguments {
+  GradientArguments in;
+  const float* addend;          // optional
+  const float *offset, *slope;  // [width]
+  float* x_gradient;            // factor * g + offset + slope * (x - mean) (+ addend)
+  bool stream;
+};
+
+struct MomentumArguments {
+  float gradient_scale, coupled_decay, keep, learning_rate, momentum, damped;
+  bool nesterov, first_step;
+};
+
+struct AdamArguments {
+  float gradient_scale, coupled_decay, keep, step_size, beta1_complement, beta2, beta2_complement;
+  float variance_divisor, epsilon_inside, epsilon_outside;
+};
+
+struct RmspropArguments {
+  float gradient_scale, coupled_decay, keep, learning_rate, alpha, alpha_complement, epsilon;
+  float momentum;
+};
+
+struct SignArguments {
+  float gradient_scale, coupled_decay, keep, learning_rate, momentum, momentum_complement;
+};
+
+/// Of pooling: where a row of pixels gets its values from.
+struct PoolingArguments {
+  int64_t height, width, channels, out_height, out_width;
+  int64_t window_height, window_width, stride_height, stride_width;
+  int64_t padding_height, padding_width;
+  bool count_include_padding;
+};
+
+struct IsaKernels {
+  const char* name;
+
+  void (*copy)(const float* x, float* y, int64_t count, bool stream);
+  void (*add)(const float* a, const float* b, bool relu, float* y, int64_t count, bool stream);
+  void (*relu)(const float* x, float* y, int64_t count, bool stream);
+  void (*relu_backward)(const float* y, const float* y_gradient, float* x_gradient, int64_t count,
+                        bool stream);
+  void (*scale)(const float* x, float factor, float* y, int64_t count, bool stream);
+  /// average = decay * average + complement * x
+  void (*average)(const float* x, float decay, float complement, float* average, int64_t count);
+  /// Elements [first, first + count) of a tensor; pointers are to element `first`, a multiple of 4.
+  void (*dropout)(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
+                  int64_t count);
+
+  double (*sum_of_squares)(const float* x, int64_t count);
+  /// Index of the first NaN or Inf, or -1.
+  int64_t (*first_non_finite)(const float* x, int64_t count);
+
+  /// Adds x - pivot and its square, over [rows, width], to two sums [width].
+  void (*moments)(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
+                  double* sum_squares);
+  void (*normalise)(const NormaliseArguments& arguments);
+  void (*backward_reduce)(const ReduceArguments& arguments);
+  void (*backward_apply)(const ApplyArguments& arguments);
+
+  /// One row of output pixels of one image. `image` is the whole image; `saved` may be null.
+  void (*max_pooling_row)(const PoolingArguments& shape, const float* image, int64_t out_row,
+                          float* y, uint8_t* saved);
+  void (*average_pooling_row)(const PoolingArguments& shape, const float* image, int64_t out_row,
+                              float* y);
+  /// One row of input pixels. `y_gradient` and `saved` are of the whole image.
+  void (*max_pooling_backward_row)(const PoolingArguments& shape, const float* y_gradient,
+                                   const uint8_t* saved, int64_t row, float* x_gradient);
+  void (*average_pooling_backward_row)(const PoolingArguments& shape, const float* y_gradient,
+                                       int64_t row, float* x_gradient);
+  /// y[c] = factor * sum over rows of x[row * stride + c]
+  void (*mean_rows)(const float* x, int64_t rows, int64_t stride, int64_t width, float factor,
+                    float* y);
+
+  void (*momentum_update)(const MomentumArguments&, const float* g, float* buffer, float* x,
+                          int64_t count);
+  void (*adam_update)(const AdamArguments&, const float* g, float* m, float* v, float* v_max,
+                      float* x, int64_t count);
+  void (*rmsprop_update)(const RmspropArguments&, const float* g, float* v, float* buffer, float* x,
+                         int64_t count);
+  void (*sign_update)(const SignArguments&, const float* g, float* buffer, float* x, int64_t count);
+};
+
+/// The best set that this machine runs. The environment variable THINWIRE_ISA (portable, avx2,
+/// avx512) asks for a lesser one, for tests and comparisons.
+const IsaKernels& Isa();
+
+/// All sets that this build has and this machine runs, best first; ends with a null pointer.
+const IsaKernels* const* AvailableIsa();
+
+/// Whether an output of a pass should be streamed: it is aligned, and what the pass touches
+/// outgrows the last-level cache, so that nothing of it would be found there later.
+bool ShouldStream(const void* output, int64_t bytes_touched);
+
+}  // namespace thinwire::cpu

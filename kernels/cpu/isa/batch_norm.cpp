@@ -1,0 +1,191 @@
+// The four passes of batch normalisation over rows of [rows, width].
+//
+// Rows are taken four at a time, so that each channel's parameters and partial sums are loaded once
+// for four rows, and memory is read in order. Sums are float32 within kSumRows rows (a tree over
+// four rows, then one after the other) and float64 beyond.
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/vector.h"
+
+namespace thinwire::cpu::THINWIRE_ISA {
+namespace {
+
+constexpr int64_t kTile = 4;      // rows at a time
+constexpr int64_t kSumRows = 64;  // rows summed in float32
+constexpr int64_t kStrip = 2048;  // channels at a time, so that partial sums stay in the L1 cache
+
+/// Calls body.operator()<V, kRows>(row, channel) on tiles that cover [begin, end) x [0, width).
+template <typename Body>
+inline void ForEachTile(int64_t begin, int64_t end, int64_t width, const Body& body) {
+  int64_t row = begin;
+  for (; row + kTile <= end; row += kTile) {
+    ForEach(width, [&]<typename V>(int64_t c) { body.template operator()<V, kTile>(row, c); });
+  }
+  for (; row < end; ++row) {
+    ForEach(width, [&]<typename V>(int64_t c) { body.template operator()<V, 1>(row, c); });
+  }
+}
+
+/// Sums two values per element over all rows: pair.operator()<V>(row, channel, first, second) gives
+/// them.
+template <typename Pair>
+inline void SumPairs(int64_t rows, int64_t width, double* sum1, double* sum2, const Pair& pair) {
+  alignas(64) float partial1[kStrip], partial2[kStrip];
+  for (int64_t strip = 0; strip < width; strip += kStrip) {
+    const int64_t strip_width = width - strip < kStrip ? width - strip : kStrip;
+    for (int64_t begin = 0; begin < rows; begin += kSumRows) {
+      const int64_t end = begin + kSumRows < rows ? begin + kSumRows : rows;
+      for (int64_t c = 0; c < strip_width; ++c) partial1[c] = partial2[c] = 0;
+      ForEachTile(begin, end, strip_width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
+        V first[kRows], second[kRows];
+        for (int64_t r = 0; r < kRows; ++r) {
+          pair.template operator()<V>(row + r, strip + c, first[r], second[r]);
+        }
+        if constexpr (kRows == kTile) {
+          first[0] = (first[0] + first[1]) + (first[2] + first[3]);
+          second[0] = (second[0] + second[1]) + (second[2] + second[3]);
+        }
+        Store<V>(partial1 + c, Load<V>(partial1 + c) + first[0]);
+        Store<V>(partial2 + c, Load<V>(partial2 + c) + second[0]);
+      });
+      for (int64_t c = 0; c < strip_width; ++c) sum1[strip + c] += static_cast<double>(partial1[c]);
+      for (int64_t c = 0; c < strip_width; ++c) sum2[strip + c] += static_cast<double>(partial2[c]);
+    }
+  }
+}
+
+/// Calls function.operator()<values...>() with the three flags as template arguments.
+template <typename Function>
+inline void WithFlags(bool a, bool b, bool c, const Function& function) {
+  auto with_a = [&]<bool kA>() {
+    auto with_b = [&]<bool kB>() {
+      if (c) {
+        function.template operator()<kA, kB, true>();
+      } else {
+        function.template operator()<kA, kB, false>();
+      }
+    };
+    if (b) {
+      with_b.template operator()<true>();
+    } else {
+      with_b.template operator()<false>();
+    }
+  };
+  if (a) {
+    with_a.template operator()<true>();
+  } else {
+    with_a.template operator()<false>();
+  }
+}
+
+/// The normalised value, by the same operations wherever it is needed: the backward pass finds
+/// exactly the sign that the forward pass saw.
+template <typename V>
+inline V Affine(V centred, const float* factor, const float* shift) {
+  return centred * Load<V>(factor) + Load<V>(shift);
+}
+
+enum class Mask { kNone, kFromX, kFromY };
+
+template <typename V, Mask kMask, bool kSecond>
+inline V MaskedGradient(const GradientArguments& in, int64_t i, int64_t c, V centred) {
+  V gradient = Load<V>(in.gradient + i);
+  if constexpr (kSecond) gradient += Load<V>(in.gradient2 + i);
+  if constexpr (kMask == Mask::kFromX) {
+    return Affine<V>(centred, in.factor + c, in.shift + c) > V{} ? gradient : V{};
+  } else if constexpr (kMask == Mask::kFromY) {
+    return Load<V>(in.y + i) > V{} ? gradient : V{};
+  } else {
+    return gradient;
+  }
+}
+
+/// As WithFlags, for how a gradient is formed and one more flag.
+template <typename Function>
+inline void WithGradient(const GradientArguments& in, bool flag, const Function& function) {
+  auto with_mask = [&]<Mask kMask>() {
+    WithFlags(in.gradient2 != nullptr, flag, false, [&]<bool kSecond, bool kFlag, bool>() {
+      function.template operator()<kMask, kSecond, kFlag>();
+    });
+  };
+  if (in.mask_from_x) {
+    with_mask.template operator()<Mask::kFromX>();
+  } else if (in.y != nullptr) {
+    with_mask.template operator()<Mask::kFromY>();
+  } else {
+    with_mask.template operator()<Mask::kNone>();
+  }
+}
+
+}  // namespace
+
+void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
+             double* sum_squares) {
+  SumPairs(rows, width, sum, sum_squares,
+           [=]<typename V>(int64_t row, int64_t c, V& first, V& second) {
+             first = Load<V>(x + row * width + c) - Load<V>(pivot + c);
+             second = first * first;
+           });
+}
+
+void Normalise(const NormaliseArguments& a) {
+  const int64_t width = a.width;
+  const float* x = a.x;
+  const float* residual = a.residual;
+  float* y = a.y;
+  WithFlags(residual != nullptr, a.relu, a.stream, [&]<bool kResidual, bool kRelu, bool kStream>() {
+    ForEachTile(0, a.rows, width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
+      const V mean = Load<V>(a.mean + c);
+      for (int64_t r = 0; r < kRows; ++r) {
+        const int64_t i = (row + r) * width + c;
+        V value = Affine<V>(Load<V>(x + i) - mean, a.factor + c, a.shift + c);
+        if constexpr (kResidual) value += Load<V>(residual + i);
+        if constexpr (kRelu) value = Positive<V>(value);
+        Put<kStream>(y + i, value);
+      }
+    });
+    if constexpr (kStream) FinishStream();
+  });
+}
+
+void BackwardReduce(const ReduceArguments& a) {
+  const GradientArguments& in = a.in;
+  WithGradient(in, a.masked_gradient != nullptr, [&]<Mask kMask, bool kSecond, bool kKeep>() {
+    SumPairs(in.rows, in.width, a.sum_g, a.sum_g_x,
+             [&]<typename V>(int64_t row, int64_t c, V& first, V& second) {
+               const int64_t i = row * in.width + c;
+               const V centred = Load<V>(in.x + i) - Load<V>(in.mean + c);
+               first = MaskedGradient<V, kMask, kSecond>(in, i, c, centred);
+               second = first * centred;
+               if constexpr (kKeep) Store<V>(a.masked_gradient + i, first);
+             });
+  });
+}
+
+void BackwardApply(const ApplyArguments& a) {
+  const GradientArguments& in = a.in;
+  const int64_t width = in.width;
+  WithGradient(in, a.addend != nullptr, [&]<Mask kMask, bool kSecond, bool kAddend>() {
+    auto pass = [&]<bool kStream>() {
+      ForEachTile(0, in.rows, width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
+        const V mean = Load<V>(in.mean + c), factor = Load<V>(in.factor + c);
+        const V offset = Load<V>(a.offset + c), slope = Load<V>(a.slope + c);
+        for (int64_t r = 0; r < kRows; ++r) {
+          const int64_t i = (row + r) * width + c;
+          const V centred = Load<V>(in.x + i) - mean;
+          const V gradient = MaskedGradient<V, kMask, kSecond>(in, i, c, centred);
+          V value = factor * gradient + (slope * centred + offset);
+          if constexpr (kAddend) value += Load<V>(a.addend + i);
+          Put<kStream>(a.x_gradient + i, value);
+        }
+      });
+      if constexpr (kStream) FinishStream();
+    };
+    if (a.stream) {
+      pass.template operator()<true>();
+    } else {
+      pass.template operator()<false>();
+    }
+  });
+}
+
+}  // namespace thinwire::cpu::THINWIRE_ISA

@@ -1,0 +1,45 @@
+// Declarations of one instruction set's kernels; isa/table.cpp puts them into an IsaKernels.
+#pragma once
+
+#include "kernels/cpu/isa.h"
+
+namespace thinwire::cpu::THINWIRE_ISA {
+
+void Copy(const float* x, float* y, int64_t count, bool stream);
+void Add(const float* a, const float* b, bool relu, float* y, int64_t count, bool stream);
+void Relu(const float* x, float* y, int64_t count, bool stream);
+void ReluBackward(const float* y, const float* y_gradient, float* x_gradient, int64_t count,
+                  bool stream);
+void Scale(const float* x, float factor, float* y, int64_t count, bool stream);
+void Average(const float* x, float decay, float complement, float* average, int64_t count);
+void Dropout(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
+             int64_t count);
+
+double SumOfSquares(const float* x, int64_t count);
+int64_t FirstNonFinite(const float* x, int64_t count);
+
+void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
+             double* sum_squares);
+void Normalise(const NormaliseArguments& arguments);
+void BackwardReduce(const ReduceArguments& arguments);
+void BackwardApply(const ApplyArguments& arguments);
+
+void MaxPoolingRow(const PoolingArguments& shape, const float* image, int64_t out_row, float* y,
+                   uint8_t* saved);
+void AveragePoolingRow(const PoolingArguments& shape, const float* image, int64_t out_row,
+                       float* y);
+void MaxPoolingBackwardRow(const PoolingArguments& shape, const float* y_gradient,
+                           const uint8_t* saved, int64_t row, float* x_gradient);
+void AveragePoolingBackwardRow(const PoolingArguments& shape, const float* y_gradient, int64_t row,
+                               float* x_gradient);
+void MeanRows(const float* x, int64_t rows, int64_t stride, int64_t width, float factor, float* y);
+
+void MomentumUpdate(const MomentumArguments& a, const float* g, float* buffer, float* x,
+                    int64_t count);
+void AdamUpdate(const AdamArguments& a, const float* g, float* m, float* v, float* v_max, float* x,
+                int64_t count);
+void RmspropUpdate(const RmspropArguments& a, const float* g, float* v, float* buffer, float* x,
+                   int64_t count);
+void SignUpdate(const SignArguments& a, const float* g, float* buffer, float* x, int64_t count);
+
+}  // namespace thinwire::cpu::THINWIRE_ISA

@@ -1,0 +1,100 @@
+// A vector of floats as wide as the instruction set's registers, and the loop over it.
+//
+// Kernels are written once as expressions over a type V that is either `Floats` (the body) or
+// `float` (what is left at the end): + - * / < > and ?: mean the same for both. Everything here
+// lives in the instruction set's own namespace; nothing may include the standard library's inline
+// functions, since the linker could pick an AVX-512 copy of them for the whole program.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(THINWIRE_ISA_avx512) || defined(THINWIRE_ISA_avx2) || defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace thinwire::cpu::THINWIRE_ISA {
+
+#if defined(THINWIRE_ISA_avx512)
+constexpr int kLanes = 16;
+#elif defined(THINWIRE_ISA_avx2)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+
+template <typename V>
+inline V Load(const float* source) {
+  V value;
+  __builtin_memcpy(&value, source, sizeof(V));
+  return value;
+}
+
+template <typename V>
+inline void Store(float* destination, V value) {
+  __builtin_memcpy(destination, &value, sizeof(V));
+}
+
+/// A non-temporal store; `destination` is aligned to the vector.
+inline void Stream(float* destination, Floats value) {
+#if defined(THINWIRE_ISA_avx512)
+  _mm512_stream_ps(destination, value);
+#elif defined(THINWIRE_ISA_avx2)
+  _mm256_stream_ps(destination, value);
+#elif defined(__SSE2__)
+  _mm_stream_ps(destination, value);
+#else
+  Store(destination, value);
+#endif
+}
+inline void Stream(float* destination, float value) { *destination = value; }
+
+template <bool kStream, typename V>
+inline void Put(float* destination, V value) {
+  if constexpr (kStream) {
+    Stream(destination, value);
+  } else {
+    Store(destination, value);
+  }
+}
+
+/// Makes streamed stores visible before the chunk counts as done.
+inline void FinishStream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+inline Floats Sqrt(Floats value) {
+#if defined(THINWIRE_ISA_avx512)
+  // With a mask of ones, since g++ 12 takes the plain one's operand for uninitialised.
+  return _mm512_maskz_sqrt_ps(0xFFFF, value);
+#elif defined(THINWIRE_ISA_avx2)
+  return _mm256_sqrt_ps(value);
+#elif defined(__SSE2__)
+  return _mm_sqrt_ps(value);
+#else
+  for (int i = 0; i < kLanes; ++i) value[i] = __builtin_sqrtf(value[i]);
+  return value;
+#endif
+}
+inline float Sqrt(float value) { return __builtin_sqrtf(value); }
+
+/// max(value, 0) that lets NaN through.
+template <typename V>
+inline V Positive(V value) {
+  return value < V{} ? V{} : value;
+}
+
+/// Calls body.operator()<V>(i) for consecutive i until all of [0, count) is covered.
+template <typename Body>
+inline void ForEach(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) body.template operator()<Floats>(i);
+  for (; i < count; ++i) body.template operator()<float>(i);
+}
+
+}  // namespace thinwire::cpu::THINWIRE_ISA

@@ -1,0 +1,114 @@
+// Softmax cross-entropy, a row at a time in float64: logits are few, so exactness is free.
+#include "kernels/cpu/loss.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+struct RowResult {
+  double loss = 0;
+  bool counted = false, top1 = false, top5 = false;
+};
+
+class CpuLoss : public Loss {
+ public:
+  explicit CpuLoss(const LossShape& shape)
+      : shape_(shape), rows_(static_cast<size_t>(shape.batch)) {}
+
+  void Run(ConstView logits, ConstView labels, float gradient_scale,
+           View logits_gradient) override {
+    assert(logits.size == shape_.batch * shape_.classes && labels.size == shape_.batch);
+    constexpr int64_t chunk_elements = 2048;
+    const int64_t grain = std::max<int64_t>(1, chunk_elements / shape_.classes);
+    cpu::ParallelFor(shape_.batch, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t first = row * shape_.classes;
+        float* gradient = logits_gradient ? logits_gradient.as<float>() + first : nullptr;
+        rows_[static_cast<size_t>(row)] =
+            RunRow(logits.as<float>() + first, labels.as<int32_t>()[row], gradient_scale, gradient);
+      }
+    });
+  }
+
+  LossResult ReadResult() override {
+    LossResult result;
+    for (const RowResult& row : rows_) {
+      result.loss_sum += row.loss;
+      result.rows += row.counted;
+      result.correct_top1 += row.top1;
+      result.correct_top5 += row.top5;
+    }
+    return result;
+  }
+
+ private:
+  /// `gradient` may be null. A non-finite logit or a label that is not a class makes loss and
+  /// gradient NaN.
+  RowResult RunRow(const float* logits, int32_t label, float gradient_scale,
+                   float* gradient) const {
+    const int64_t classes = shape_.classes;
+    RowResult result;
+    if (label < 0) {
+      if (gradient != nullptr) std::fill_n(gradient, classes, 0.0f);
+      return result;
+    }
+    result.counted = true;
+    if (label >= classes || cpu::Isa().first_non_finite(logits, classes) >= 0) {
+      result.loss = kNaN;
+      if (gradient != nullptr) std::fill_n(gradient, classes, static_cast<float>(kNaN));
+      return result;
+    }
+    const double largest = *std::max_element(logits, logits + classes);
+    const double smoothing = shape_.label_smoothing;
+    double exponentials = 0, from_largest = 0;
+    int64_t better = 0;
+    for (int64_t j = 0; j < classes; ++j) {
+      exponentials += std::exp(logits[j] - largest);
+      from_largest += logits[j] - largest;
+      better += logits[j] > logits[label] || (logits[j] == logits[label] && j < label);
+    }
+    const double uniform = smoothing / static_cast<double>(classes);
+    result.loss = std::log(exponentials) - (1 - smoothing) * (logits[label] - largest) -
+                  uniform * from_largest;
+    result.top1 = better < 1;
+    result.top5 = better < 5;
+    if (gradient != nullptr) {
+      for (int64_t j = 0; j < classes; ++j) {
+        const double target = uniform + (j == label ? 1 - smoothing : 0);
+        const double probability = std::exp(logits[j] - largest) / exponentials;
+        gradient[j] = static_cast<float>(gradient_scale * (probability - target));
+      }
+    }
+    return result;
+  }
+
+  const LossShape shape_;
+  std::vector<RowResult> rows_;
+};
+
+}  // namespace
+
+std::unique_ptr<Loss> MakeCpuLoss(const LossShape& shape) {
+  if (shape.batch < 0 || shape.classes < 1 ||
+      !(shape.label_smoothing >= 0 && shape.label_smoothing <= 1)) {
+    throw Error(fmt::format("cross-entropy over {} classes with label smoothing {}", shape.classes,
+                            shape.label_smoothing),
+                "there must be a class, and smoothing lies between 0 and 1");
+  }
+  return std::make_unique<CpuLoss>(shape);
+}
+
+}  // namespace thinwire

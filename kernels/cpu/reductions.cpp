@@ -1,0 +1,59 @@
+#include "kernels/cpu/reductions.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/parallel.h"
+
+namespace thinwire::cpu {
+namespace {
+
+constexpr int64_t kMaxChunks = 256;
+
+/// One value of each chunk of x, in order. Chunks depend on the size alone.
+template <typename T, typename Function>
+std::array<T, kMaxChunks> MapChunks(ConstView x, T absent, const Function& function) {
+  constexpr int64_t least = 16384, vector = 64;
+  int64_t grain = std::max(least, (x.size + kMaxChunks - 1) / kMaxChunks);
+  grain = (grain + vector - 1) / vector * vector;
+  std::array<T, kMaxChunks> values;
+  values.fill(absent);
+  ParallelFor(x.size, grain, [&](int64_t begin, int64_t end) {
+    values[static_cast<size_t>(begin / grain)] = function(begin, end);
+  });
+  return values;
+}
+
+}  // namespace
+
+void SumOfSquares(ConstView x, View result) {
+  assert(result.type == DataType::kFloat64);
+  const auto sums = MapChunks(x, 0.0, [&](int64_t begin, int64_t end) {
+    return Isa().sum_of_squares(x.as<float>() + begin, end - begin);
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  *result.as<double>() = total;
+}
+
+void ClipScale(ConstView sum_of_squares, double max_norm, View scale) {
+  assert(sum_of_squares.type == DataType::kFloat64);
+  const double ratio = max_norm / (std::sqrt(*sum_of_squares.as<double>()) + 1e-6);
+  *scale.as<float>() = ratio > 1 ? 1.0f : static_cast<float>(ratio);  // NaN stays
+}
+
+int64_t FirstNonFinite(ConstView x) {
+  const auto found = MapChunks(x, int64_t{-1}, [&](int64_t begin, int64_t end) {
+    const int64_t index = Isa().first_non_finite(x.as<float>() + begin, end - begin);
+    return index < 0 ? index : begin + index;
+  });
+  for (const int64_t index : found) {
+    if (index >= 0) return index;
+  }
+  return -1;
+}
+
+}  // namespace thinwire::cpu
