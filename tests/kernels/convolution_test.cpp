@@ -1,0 +1,187 @@
+// Convolutions against the float64 loops.
+#include "tests/reference/convolution.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tests/device_test.h"
+
+namespace thinwire {
+namespace {
+
+/// A float32 sum of n products errs, in whatever order it is taken, by at most λ sqrt(n) u Σ|ab|
+/// but for a chance of 2 n exp(-λ²/2) (Higham and Mary, "A New Approach to Probabilistic Rounding
+/// Error Analysis", 2019); λ = 7 makes that negligible. The operands are standard normal, so Σ|ab|
+/// is 2n/π on average, and within 7 deviations of it.
+double SumTolerance(int64_t n) {
+  const double unit_roundoff = std::numeric_limits<float>::epsilon() / 2;
+  const double count = static_cast<double>(n + 1);  // one for the bias
+  return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
+}
+
+/// `amplification` is how much larger the intermediate values of the algorithm are.
+void ExpectNear(const char* what, const std::vector<float>& actual,
+                const std::vector<double>& expected, int64_t n, double amplification) {
+  ASSERT_EQ(actual.size(), expected.size());
+  const double tolerance = amplification * SumTolerance(n);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_NEAR(actual[i], expected[i], tolerance) << what << " at " << i;
+  }
+}
+
+/// All three directions of one shape, on misaligned operands.
+void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
+  SCOPED_TRACE(::testing::Message()
+               << s.batch << "x" << s.height << "x" << s.width << "x" << s.in_channels << " -> "
+               << s.out_channels << ", filter " << s.kernel_height << "x" << s.kernel_width
+               << ", stride " << s.stride_height << "x" << s.stride_width << ", padding "
+               << s.padding_height << "x" << s.padding_width << ", groups " << s.groups << ", bias "
+               << s.bias);
+  const auto x = RandomNormal(s.input_size(), 1), w = RandomNormal(s.filter_size(), 2),
+             b = RandomNormal(s.bias ? s.out_channels : 0, 3),
+             dy = RandomNormal(s.output_size(), 4);
+  TestBuffer<float> input(device, x, 1), filter(device, w, 3), bias(device, b),
+      output_gradient(device, dy, 5), output(device, s.output_size(), 7),
+      input_gradient(device, s.input_size(), 1), filter_gradient(device, s.filter_size(), 2),
+      bias_gradient(device, s.bias ? s.out_channels : 0);
+  const auto convolution = device.MakeConvolution(s);
+  SCOPED_TRACE(::testing::Message()
+               << "forward " << convolution->algorithm(0) << ", data " << convolution->algorithm(1)
+               << ", weights " << convolution->algorithm(2));
+  convolution->Forward(input, filter, s.bias ? bias.view() : View{}, output);
+  convolution->BackwardData(output_gradient, filter, input_gradient);
+  convolution->BackwardWeights(input, output_gradient, filter_gradient,
+                               s.bias ? bias_gradient.view() : View{});
+  const int64_t window = s.kernel_height * s.kernel_width;
+  const int64_t pixels = s.batch * s.out_height() * s.out_width();
+  const double amplification = 1;
+  ExpectNear("output", output.Read(), reference::ConvolutionForward(s, x, w, b),
+             window * s.in_channels / s.groups, amplification);
+  ExpectNear("input gradient", input_gradient.Read(), reference::ConvolutionBackwardData(s, dy, w),
+             window * s.out_channels / s.groups, amplification);
+  const auto expected = reference::ConvolutionBackwardWeights(s, x, dy);
+  ExpectNear("filter gradient", filter_gradient.Read(), expected.filter, pixels, amplification);
+  if (s.bias) ExpectNear("bias gradient", bias_gradient.Read(), expected.bias, pixels, 1);
+}
+
+template <typename Backend>
+class ConvolutionTest : public DeviceTest<Backend> {};
+TYPED_TEST_SUITE(ConvolutionTest, Backends);
+
+TYPED_TEST(ConvolutionTest, AgreesForEveryChannelCount) {
+  for (const int64_t in : {1, 3, 16, 17, 31, 32, 33, 64}) {
+    for (const int64_t out : {1, 16, 17, 32, 33, 64}) {
+      ExpectAgreesWithReference(*this->device_, {.batch = 2,
+                                                 .height = 5,
+                                                 .width = 7,
+                                                 .in_channels = in,
+                                                 .out_channels = out,
+                                                 .kernel_height = 3,
+                                                 .kernel_width = 3,
+                                                 .padding_height = 1,
+                                                 .padding_width = 1});
+    }
+  }
+}
+
+TYPED_TEST(ConvolutionTest, AgreesForEveryImageSize) {
+  for (const auto& [height, width] : {std::pair{1, 1}, {2, 2}, {4, 4}, {5, 7}, {8, 9}, {33, 31}}) {
+    for (const int64_t channels : {3, 16, 64}) {
+      ExpectAgreesWithReference(*this->device_, {.batch = 3,
+                                                 .height = height,
+                                                 .width = width,
+                                                 .in_channels = channels,
+                                                 .out_channels = 32,
+                                                 .kernel_height = 3,
+                                                 .kernel_width = 3,
+                                                 .padding_height = 1,
+                                                 .padding_width = 1});
+    }
+  }
+}
+
+TYPED_TEST(ConvolutionTest, AgreesForEveryWindow) {
+  for (const int64_t kernel : {1, 2, 3, 5, 7}) {
+    for (const int64_t stride : {1, 2, 3}) {
+      for (const int64_t padding : {0, 1, 2, 3}) {
+        ExpectAgreesWithReference(*this->device_, {.batch = 1,
+                                                   .height = 9,
+                                                   .width = 7,
+                                                   .in_channels = 17,
+                                                   .out_channels = 16,
+                                                   .kernel_height = kernel,
+                                                   .kernel_width = kernel,
+                                                   .stride_height = stride,
+                                                   .stride_width = stride,
+                                                   .padding_height = padding,
+                                                   .padding_width = padding,
+                                                   .bias = true});
+      }
+    }
+  }
+}
+
+TYPED_TEST(ConvolutionTest, AgreesForUnequalSidesAndGroups) {
+  ExpectAgreesWithReference(*this->device_, {.batch = 2,
+                                             .height = 6,
+                                             .width = 11,
+                                             .in_channels = 4,
+                                             .out_channels = 5,
+                                             .kernel_height = 3,
+                                             .kernel_width = 1,
+                                             .stride_height = 1,
+                                             .stride_width = 2,
+                                             .padding_height = 1,
+                                             .padding_width = 0});
+  for (const int64_t groups : {2, 16, 32}) {
+    ExpectAgreesWithReference(*this->device_, {.batch = 5,
+                                               .height = 6,
+                                               .width = 5,
+                                               .in_channels = 32,
+                                               .out_channels = 64,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .padding_height = 1,
+                                               .padding_width = 1,
+                                               .groups = groups,
+                                               .bias = true});
+  }
+}
+
+TYPED_TEST(ConvolutionTest, EmptyBatchGivesZeroFilterGradient) {
+  ExpectAgreesWithReference(*this->device_, {.batch = 0,
+                                             .height = 4,
+                                             .width = 4,
+                                             .in_channels = 3,
+                                             .out_channels = 8,
+                                             .kernel_height = 3,
+                                             .kernel_width = 3,
+                                             .bias = true});
+}
+
+TYPED_TEST(ConvolutionTest, RefusesWhatIsNoConvolution) {
+  Device& device = *this->device_;
+  const ConvolutionShape good{.batch = 1,
+                              .height = 4,
+                              .width = 4,
+                              .in_channels = 4,
+                              .out_channels = 4,
+                              .kernel_height = 3,
+                              .kernel_width = 3};
+  const auto expect_refused = [&](auto change) {
+    ConvolutionShape shape = good;
+    change(shape);
+    EXPECT_THROW(device.MakeConvolution(shape), Error);
+  };
+  EXPECT_NO_THROW(device.MakeConvolution(good));
+  expect_refused([](ConvolutionShape& s) { s.in_channels = 0; });
+  expect_refused([](ConvolutionShape& s) { s.stride_width = 0; });
+  expect_refused([](ConvolutionShape& s) { s.padding_height = -1; });
+  expect_refused([](ConvolutionShape& s) { s.groups = 3; });
+  expect_refused([](ConvolutionShape& s) { s.kernel_height = 5; });
+}
+
+}  // namespace
+}  // namespace thinwire

@@ -1,0 +1,73 @@
+// Linear layers against the float64 loops.
+#include "tests/reference/linear.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tests/device_test.h"
+
+namespace thinwire {
+namespace {
+
+/// A float32 sum of n products errs, in whatever order it is taken, by at most λ sqrt(n) u Σ|ab|
+/// but for a chance of 2 n exp(-λ²/2) (Higham and Mary, "A New Approach to Probabilistic Rounding
+/// Error Analysis", 2019); λ = 7 makes that negligible. The operands are standard normal, so Σ|ab|
+/// is 2n/π on average, and within 7 deviations of it.
+double SumTolerance(int64_t n) {
+  const double unit_roundoff = std::numeric_limits<float>::epsilon() / 2;
+  const double count = static_cast<double>(n + 1);  // one for the bias
+  return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
+}
+
+void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected, int64_t n) {
+  ASSERT_EQ(actual.size(), expected.size());
+  const double tolerance = SumTolerance(n);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_NEAR(actual[i], expected[i], tolerance) << "at " << i;
+  }
+}
+
+template <typename Backend>
+class LinearTest : public DeviceTest<Backend> {};
+TYPED_TEST_SUITE(LinearTest, Backends);
+
+TYPED_TEST(LinearTest, AgreesWithTheReference) {
+  Device& device = *this->device_;
+  for (const int64_t batch : {0, 1, 5, 33}) {
+    for (const int64_t in : {1, 31, 32, 127, 513}) {
+      for (const int64_t out : {1, 10, 33}) {
+        for (const bool bias : {false, true}) {
+          SCOPED_TRACE(::testing::Message() << batch << " " << in << " " << out << " " << bias);
+          const LinearShape shape{batch, in, out, bias};
+          const auto x = RandomNormal(batch * in, 1), w = RandomNormal(out * in, 2),
+                     b = RandomNormal(bias ? out : 0, 3), dy = RandomNormal(batch * out, 4);
+          TestBuffer<float> input(device, x, 1), weight(device, w, 3), shift(device, b),
+              output_gradient(device, dy, 5), output(device, batch * out, 7),
+              input_gradient(device, batch * in, 1), weight_gradient(device, out * in, 2),
+              bias_gradient(device, bias ? out : 0);
+          const auto linear = device.MakeLinear(shape);
+          linear->Forward(input, weight, bias ? shift.view() : View{}, output);
+          linear->BackwardData(output_gradient, weight, input_gradient);
+          linear->BackwardWeights(input, output_gradient, weight_gradient,
+                                  bias ? bias_gradient.view() : View{});
+          ExpectNear(output.Read(), reference::LinearForward(shape, x, w, b), in);
+          ExpectNear(input_gradient.Read(), reference::LinearBackwardData(shape, dy, w), out);
+          const auto expected = reference::LinearBackwardWeights(shape, x, dy);
+          ExpectNear(weight_gradient.Read(), expected.weight, batch);
+          if (bias) ExpectNear(bias_gradient.Read(), expected.bias, batch);
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(LinearTest, RefusesShapesWithoutFeatures) {
+  EXPECT_THROW(this->device_->MakeLinear({1, 0, 10, true}), Error);
+  EXPECT_THROW(this->device_->MakeLinear({1, 10, 0, true}), Error);
+  EXPECT_THROW(this->device_->MakeLinear({-1, 10, 10, true}), Error);
+}
+
+}  // namespace
+}  // namespace thinwire
