@@ -4,50 +4,50 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
+#include "datasets/augment.h"
 #include "datasets/dataset.h"
 
 namespace thinwire {
-
-struct AugmentationOptions {
-  int64_t crop_padding = 0;  // random crop of the image padded with zeros by so many pixels
-  bool flip = false;         // left-right with probability 1/2
-  int64_t cutout = 0;        // side of the square that is zeroed (after normalisation); 0: none
-};
 
 struct PipelineOptions {
   int64_t batch_size = 128;  // of this rank
   bool shuffle = true;
   /// true: an epoch's last, uneven batch is left out; false: it is padded with label -1.
   bool drop_last = true;
-  AugmentationOptions augmentation;
-  Normalization normalization;
+  AugmentationOptions augmentation = {};
+  Normalization normalization = {};
   uint64_t seed = 0;
   int64_t rank = 0, ranks = 1;
   int threads = 1;
-  int64_t prefetch = 2;  // batches that are ready ahead
+  int64_t prefetch = 2;  // batches that are ready ahead; at least one for each thread is
 };
 
 /// One batch; the memory belongs to the pipeline and is valid until the next call of Next.
 struct Batch {
-  std::span<const float> images;    // NHWC
-  std::span<const int32_t> labels;  // -1 marks padding
-  int64_t rows = 0;                 // without padding
+  std::span<const float> images;    // [batch_size, height, width, channels]; padding is zero
+  std::span<const int32_t> labels;  // [batch_size]; -1 marks padding
+  int64_t rows = 0;                 // without padding, which comes last; may be 0
   int64_t epoch = 0, index = 0;     // which batch of which epoch
   bool last_of_epoch = false;
 };
 
 /// Delivers batches in order, epoch after epoch, for ever. Which images, in which order and with
 /// which augmentation is a pure function of (seed, epoch, index): it does not depend on the number
-/// of threads, and the ranks' batches together are those of one rank with ranks * batch_size.
+/// of threads, and the ranks' batches together are those of one rank with ranks * batch_size:
+/// batch i of rank r is rows r * batch_size … of that one's batch i. So without drop_last, in the
+/// last batch of an epoch the first ranks may have full batches and the last ones padding alone;
+/// all ranks have equally many batches, and each image is in one of them once.
 class BatchPipeline {
  public:
   /// Starts at batch `first_index` of `first_epoch`, for resuming. The data set must outlive it.
+  /// @throws Error (usage) for options that make no sense or leave an epoch without batches.
   BatchPipeline(const Dataset& dataset, const PipelineOptions& options, int64_t first_epoch = 0,
                 int64_t first_index = 0);
+  /// Stops the workers, whatever they are doing.
   ~BatchPipeline();
 
+  /// Waits for the next batch. @throws what making it threw, now and at every further call.
   Batch Next();
   int64_t batches_per_epoch() const;
 

@@ -10,12 +10,12 @@ namespace thinwire {
 
 /// 8-bit images of one size, [count, height, width, channels] contiguous, with labels.
 struct Dataset {
-  std::string name;
+  std::string name = {};
   int64_t count = 0;
   int64_t height = 0, width = 0, channels = 0;
   int64_t classes = 0;
-  std::vector<uint8_t> images;
-  std::vector<int32_t> labels;  // in [0, classes)
+  std::vector<uint8_t> images = {};
+  std::vector<int32_t> labels = {};  // in [0, classes)
 
   int64_t image_bytes() const { return height * width * channels; }
   const uint8_t* image(int64_t index) const { return images.data() + index * image_bytes(); }
@@ -24,9 +24,9 @@ struct Dataset {
 enum class Split { kTrain, kTest };
 
 struct DatasetOptions {
-  std::string name = "shapes";  // shapes cifar10 cifar100 mnist
-  std::string data_dir;         // not for shapes
-  std::vector<std::string> files;  // names in data_dir; empty: the data set's standard names
+  std::string name = "shapes";          // shapes cifar10 cifar100 mnist
+  std::string data_dir = {};            // not for shapes
+  std::vector<std::string> files = {};  // names in data_dir; empty: the data set's standard names
   /// shapes only: how many images, and the seed that draws them.
   int64_t count = 0;  // 0: 10,000 to train, 2,000 to test
   uint64_t seed = 0;

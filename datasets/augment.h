@@ -1,0 +1,55 @@
+// Augmentation and normalisation of one image in one pass, from bytes [height, width, channels] to
+// float32 of the same layout.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "datasets/dataset.h"
+
+namespace thinwire {
+
+struct AugmentationOptions {
+  int64_t crop_padding = 0;  // random crop of the image padded with zeros by so many pixels
+  bool flip = false;         // left-right with probability 1/2
+  int64_t cutout = 0;        // side of the square that is zeroed (after normalisation); 0: none
+};
+
+/// What is done to one image: in this order cropped, flipped, normalised and cut out.
+struct Augmentation {
+  /// Output row y, before the flip, is input row y + shift_y; rows outside of the image are black
+  /// (bytes of 0). The same for columns. In [-crop_padding, crop_padding].
+  int64_t shift_y = 0, shift_x = 0;
+  bool flip = false;
+  /// The square's centre in the output (DeVries and Taylor, 2017): rows cutout_y - side / 2 up to,
+  /// but not including, that plus side, as far as they lie in the image.
+  int64_t cutout_y = 0, cutout_x = 0;
+};
+
+/// Augments the images of one data set.
+class Augmenter {
+ public:
+  /// @throws Error (usage) for options that make no sense for images of this size.
+  Augmenter(int64_t height, int64_t width, int64_t channels, const Normalization& normalization,
+            const AugmentationOptions& options, uint64_t seed);
+
+  /// The augmentation of the data set's image `index` in `epoch`: a pure function of these and
+  /// of the seed.
+  Augmentation Draw(int64_t epoch, int64_t index) const;
+
+  /// output = (pixel / 255 - mean) / deviation of the augmented image.
+  void Apply(const Augmentation& augmentation, const uint8_t* image, float* output) const;
+
+  int64_t image_size() const { return height_ * width_ * channels_; }
+
+ private:
+  template <int64_t kChannels>
+  void CropRows(const Augmentation& augmentation, const uint8_t* image, float* output) const;
+
+  int64_t height_, width_, channels_;
+  AugmentationOptions options_;
+  uint64_t seed_;
+  std::vector<float> table_;  // [channels, 256]: every byte's normalised value
+};
+
+}  // namespace thinwire
