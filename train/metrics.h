@@ -47,8 +47,8 @@ class CsvWriter {
   void Write(const MetricRecord& record);
 
  private:
-  AppendFile file_;
   std::string header_;  // empty until a first record
+  AppendFile file_;
 };
 
 }  // namespace thinwire

@@ -48,7 +48,7 @@ class ProgressLine {
 
  private:
   std::optional<double> SecondsLeft(const ProgressStatus& status, double now);
-  void Draw(const ProgressStatus& status, double now);
+  void Draw(const ProgressStatus& status, std::optional<double> seconds_left, double now);
 
   ProgressOptions options_;
   bool terminal_ = false;

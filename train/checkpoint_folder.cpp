@@ -1,0 +1,129 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "kernels/error.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
+
+namespace thinwire {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "step-", kSuffix = ".ckpt", kUnfinished = ".ckpt.part";
+constexpr char kBest[] = "best.ckpt";
+
+/// The step in the name step-<digits><suffix>, nothing for other names.
+std::optional<int64_t> StepOf(std::string_view name, std::string_view suffix) {
+  if (!name.starts_with(kPrefix) || !name.ends_with(suffix)) return std::nullopt;
+  if (name.size() < kPrefix.size() + suffix.size()) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  name.remove_suffix(suffix.size());
+  int64_t step = 0;
+  const char* const name_end = name.data() + name.size();
+  const auto [end, error] = std::from_chars(name.data(), name_end, step);
+  if (error != std::errc() || end != name_end || step < 0) return std::nullopt;
+  return step;
+}
+
+/// The names in a folder; none if it is not there.
+std::vector<std::string> NamesIn(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw Error(fmt::format("cannot read folder {}: {}", folder, error.message()),
+                FileRemedy(error.value()));
+  }
+  return names;
+}
+
+/// Gives the file at `path` the name `link` too, atomically; false where the file system has no
+/// hard links.
+bool LinkAtomically(const std::string& path, const std::string& link) {
+  const std::string part = link + ".part";
+  ::unlink(part.c_str());
+  if (::link(path.c_str(), part.c_str()) != 0) return false;
+  const bool renamed = ::rename(part.c_str(), link.c_str()) == 0;
+  ::unlink(part.c_str());  // rename leaves it where both are the same file already
+  if (renamed) SyncFolderOf(link);
+  return renamed;
+}
+
+}  // namespace
+
+CheckpointFolder::CheckpointFolder(std::string folder, int64_t keep)
+    : folder_(std::move(folder)), keep_(keep) {
+  if (keep < 1) {
+    throw Error(fmt::format("cannot keep {} checkpoints in {}", keep, folder_),
+                "the number of checkpoints to keep must be 1 or more", Error::Kind::kUsage);
+  }
+}
+
+std::string CheckpointFolder::Save(const Checkpoint& checkpoint, bool best) {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) {
+    throw Error(fmt::format("cannot make folder {}: {}", folder_, error.message()),
+                FileRemedy(error.value()));
+  }
+  const int64_t step = checkpoint.integers.at("step");
+  const std::string path = fmt::format("{}/{}{:08}{}", folder_, kPrefix, step, kSuffix);
+  WriteCheckpoint(path, checkpoint);
+  if (best) {
+    const std::string best_path = fmt::format("{}/{}", folder_, kBest);
+    if (!LinkAtomically(path, best_path)) WriteCheckpoint(best_path, checkpoint);
+  }
+
+  // From here on failures only leave files too many, which the next call removes.
+  std::map<int64_t, std::string> files = StepFiles();
+  for (const auto& [other, file] : files) {
+    if (other > step) fs::remove(file, error);
+  }
+  files.erase(files.upper_bound(step), files.end());
+  for (; std::ssize(files) > keep_; files.erase(files.begin())) {
+    fs::remove(files.begin()->second, error);
+  }
+  for (const std::string& name : NamesIn(folder_)) {
+    // What killed processes have left.
+    if (StepOf(name, kUnfinished)) fs::remove(folder_ + "/" + name, error);
+  }
+  return path;
+}
+
+std::optional<Checkpoint> CheckpointFolder::LoadNewest(std::vector<std::string>* skipped,
+                                                       std::string* path) const {
+  std::vector<std::string> candidates;  // the last is tried first
+  const std::string best = fmt::format("{}/{}", folder_, kBest);
+  if (std::error_code error; fs::exists(best, error)) candidates.push_back(best);
+  for (const auto& [step, file] : StepFiles()) candidates.push_back(file);
+  for (; !candidates.empty(); candidates.pop_back()) {
+    try {
+      Checkpoint checkpoint = ReadCheckpoint(candidates.back());
+      if (path != nullptr) *path = candidates.back();
+      return checkpoint;
+    } catch (const Error& error) {
+      if (skipped != nullptr) skipped->push_back(error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+std::map<int64_t, std::string> CheckpointFolder::StepFiles() const {
+  std::map<int64_t, std::string> files;
+  for (const std::string& name : NamesIn(folder_)) {
+    if (const auto step = StepOf(name, kSuffix)) files.emplace(*step, folder_ + "/" + name);
+  }
+  return files;
+}
+
+}  // namespace thinwire
