@@ -1,0 +1,53 @@
+// Adam (Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, Algorithm 1) and AdamW
+// (Loshchilov, Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 2).
+//
+//   input  learning rate α, β1, β2, ε, weight decay λ;  m = v = 0;  t = 1, 2, …
+//   1      g ← ∇f(x) + λ x           adam
+//          x ← x − α λ x             adamw (g ← ∇f(x))
+//   2      m ← β1 m + (1 − β1) g
+//   3      v ← β2 v + (1 − β2) g²
+//   4      m̂ ← m / (1 − β1^t),  v̂ ← v / (1 − β2^t)
+//   5      x ← x − α m̂ / (√v̂ + ε)
+#include "optim/arena_optimizer.h"
+#include "optim/methods.h"
+
+namespace thinwire {
+namespace {
+
+class Adam : public ArenaOptimizer {
+ public:
+  Adam(const OptimizerOptions& options, WeightDecayForm decay_form, ParameterArena& arena)
+      : ArenaOptimizer(options, decay_form, arena) {
+    update_.form = AdamUpdate::Form::kUsual;
+    update_.beta1 = options.beta1;
+    update_.beta2 = options.beta2.value_or(0.999);
+    update_.epsilon = options.epsilon;
+    momentum_ = AddState("momentum");
+    variance_ = AddState("variance");
+  }
+
+  void Step(double learning_rate, ConstView gradient_scale) override {
+    update_.step = ++step_;
+    for (const ParameterGroup& group : groups()) {
+      update_.common = Common(group, learning_rate, gradient_scale);
+      device().Update(update_, group.Of(gradients()), group.Of(momentum_), group.Of(variance_),
+                      View{}, group.Of(values()));
+    }
+  }
+
+ private:
+  AdamUpdate update_;
+  View momentum_, variance_;  // m, v
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> MakeAdam(const OptimizerOptions& options, ParameterArena& arena) {
+  return std::make_unique<Adam>(options, WeightDecayForm::kCoupled, arena);
+}
+
+std::unique_ptr<Optimizer> MakeAdamW(const OptimizerOptions& options, ParameterArena& arena) {
+  return std::make_unique<Adam>(options, WeightDecayForm::kDecoupled, arena);
+}
+
+}  // namespace thinwire
