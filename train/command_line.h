@@ -14,14 +14,14 @@ struct CommandLine {
   Command command = Command::kHelp;
   /// kHelp and kVersion: what to print on standard output.
   std::string text;
-  /// Defaults, under the recipe of --config, under the flags; validated for train.
+  /// Defaults, under the recipe of --config, under the flags. Not yet validated: other settings
+  /// may come below the flags (a checkpoint's).
   Settings settings;
   /// Where each setting that is not a default came from.
   SettingSources sources;
   /// info: the model; eval and export: a checkpoint, or a run's folder. May be empty.
   std::string positional;
-  /// The flags alone, key and text in the order given, to lay them over other settings than the
-  /// defaults (those of a checkpoint).
+  /// The flags alone, key and text in the order given.
   std::vector<std::pair<std::string, std::string>> flags;
 };
 
@@ -29,10 +29,13 @@ struct CommandLine {
 /// @throws Error (usage) naming the flag, its value and the nearest known flag or command.
 CommandLine ParseCommandLine(const std::vector<std::string>& arguments);
 
-/// Lays flags of a command line over `settings`.
-void ApplyFlags(const CommandLine& command_line, Settings& settings);
+/// Lays the flags of a command line over `settings`, and their sources over `sources`.
+void ApplyFlags(const CommandLine& command_line, Settings& settings, SettingSources& sources);
 
 /// The help text of a command, at most 100 columns wide; kHelp: the overview of all commands.
 std::string HelpText(Command command);
+
+/// "thinwire 0.1.0"
+std::string VersionText();
 
 }  // namespace thinwire

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,10 +28,11 @@ struct Settings {
   std::vector<std::string> train_files, test_files;  // empty: the data set's standard names
   int64_t shapes_count = 10000, shapes_test_count = 2000;
   int64_t batch_size = 128;
+  std::optional<int64_t> eval_batch_size;
   int64_t data_threads = 2;
   std::optional<int64_t> crop_padding;
   std::optional<bool> flip;
-  int64_t cutout = 0;
+  int64_t cutout = 0;             // 0: off
   std::vector<double> mean, std;  // empty: the data set's usual values
 
   // Model
@@ -44,40 +46,39 @@ struct Settings {
   // Optimizer
   std::string opt = "nesterov";
   double lr = 0.1;
-  double momentum = 0.9;
+  std::optional<double> momentum;
   double beta1 = 0.9;
   std::optional<double> beta2;
-  std::optional<double> eps;
+  double eps = 1e-8;
   double alpha = 0.99;
+  std::string amsgrad_form = "paper";
   double weight_decay = 5e-4;
   bool decay_norm_and_bias = true;
-  std::string amsgrad_form = "paper";
   double clip_grad = 0;  // 0: off
   int64_t grad_accum_steps = 1;
   double label_smoothing = 0;
   double model_ema = 0;  // 0: off
 
   // Schedule
-  int64_t epochs = 10;
+  std::optional<int64_t> epochs;
   int64_t max_steps = 0;  // 0: no limit
   std::string sched = "onecycle";
+  double min_lr = 0;
   double warmup_epochs = 0;
   double warmup_lr = 0;
-  double min_lr = 0;
   std::vector<int64_t> decay_milestones;
   int64_t decay_epochs = 30;
   double decay_rate = 0.1;
   double poly_power = 1;
 
   // Run
-  std::string output;               // empty: runs/EXPERIMENT
+  std::string output;               // the run's folder; empty: runs/EXPERIMENT
   std::string experiment;           // empty: made from model and data set
   std::string resume;               // "", "auto" or a path
   int64_t checkpoint_interval = 0;  // steps; 0: every epoch
   int64_t checkpoint_hist = 3;
   int64_t log_interval = 20;  // steps
   int64_t eval_interval = 1;  // epochs; 0: only at the end
-  std::optional<int64_t> eval_batch_size;
   bool json = false;
 
   // Machine
@@ -96,7 +97,19 @@ enum class Command : uint8_t {
   kTrain = 2,
   kEval = 4,
   kInfo = 8,
-  kExport = 16
+  kExport = 16,
+};
+
+/// What a number may be.
+struct NumberRange {
+  double minimum = std::numeric_limits<double>::lowest();
+  double maximum = std::numeric_limits<double>::max();
+  bool minimum_excluded = false, maximum_excluded = false;
+
+  bool contains(double value) const {
+    return (minimum_excluded ? value > minimum : value >= minimum) &&
+           (maximum_excluded ? value < maximum : value <= maximum);
+  }
 };
 
 /// One line of the schema.
@@ -112,29 +125,38 @@ struct SettingEntry {
   const char* section;  // "Data"
   unsigned commands;    // Command values, or-ed
   Field field;
-  const char* value;  // what help shows for the value: "N", "RATE", "PATH"; "" for on|off
-  const char* help;   // one sentence without a full stop
-  /// Bounds of a number (each element of a list), both included.
-  double minimum = -1e308, maximum = 1e308;
+  const char* value;       // what help shows for the value: "N", "RATE", "PATH"
+  const char* help;        // one sentence without a full stop
+  NumberRange range = {};  // of a number, or of each number of a list
   /// A text's allowed values; null if any text is allowed.
   std::vector<std::string> (*choices)() = nullptr;
 
   bool belongs_to(Command command) const {
     return (commands & static_cast<unsigned>(command)) != 0;
   }
+  /// on|off, with or without "auto": as a flag it may stand without a value.
+  bool is_switch() const;
 };
 
 /// The schema, in the order of help and of settings.toml, sections together.
 const std::vector<SettingEntry>& SettingEntries();
+/// The entry of that name, or null.
+const SettingEntry* FindSetting(std::string_view name);
 
 /// Where settings that are not defaults came from: key -> "--batch-size" or "recipe.toml:3".
 using SettingSources = std::map<std::string, std::string>;
 
-/// Sets one setting from a flag's text: numbers, on|off (true|false), lists with commas, "auto".
-/// @param source For messages: "--batch-size", or "-b".
+/// Sets one setting from a flag's text: numbers, on|off (true|false), lists with commas (nothing
+/// is the empty list), "auto".
+/// @param source For messages: "--batch-size".
 /// @throws Error (usage) naming the source, the value and what is allowed.
 void SetFromText(const SettingEntry& entry, const std::string& text, const std::string& source,
                  Settings& settings);
+
+/// A setting's value as a recipe writes it: 128, "resnet20", true, [1, 2], "auto".
+std::string ValueAsToml(const SettingEntry& entry, const Settings& settings);
+/// The same for people and flags: 128, resnet20, on, 1,2, auto; empty text and lists are empty.
+std::string ValueAsText(const SettingEntry& entry, const Settings& settings);
 
 /// Lays a recipe (flat TOML, keys spelled as the flags, with dashes or underscores) over
 /// `settings`, which stay as they were on an error. `sources`, unless null, receives its keys.
@@ -148,21 +170,21 @@ Settings ParseRecipe(std::string_view text, const std::string& name);
 /// Reads a file of at most 1 MiB. @throws Error also if it cannot be read.
 void ApplyRecipeFile(const std::string& path, Settings& settings,
                      SettingSources* sources = nullptr);
-
-/// What a recipe cannot check key by key: settings that do not fit each other.
-/// @throws Error (usage) naming the keys and where they came from.
-void ValidateSettings(const Settings& settings, const SettingSources& sources = {});
-
 /// A recipe with every setting, grouped by section; reading it gives equal settings.
 std::string WriteRecipe(const Settings& settings);
 
-/// The effective settings for people, grouped by section, in at most `width` columns; those with a
-/// source are marked.
-std::string SettingsTable(const Settings& settings, const SettingSources& sources, int width = 100);
+/// Checks what no setting can check alone: that they fit each other.
+/// @throws Error (usage) naming the keys.
+void ValidateSettings(const Settings& settings);
+
+/// The effective settings for people, grouped by section, in lines of at most 100 columns unless
+/// one value is longer; those with a source are marked with a star.
+std::string SettingsTable(const Settings& settings, const SettingSources& sources);
 
 // Views of the settings for the folders below.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
+/// shapes are always drawn from the same seed, so that runs with different seeds share their data.
 DatasetOptions MakeDatasetOptions(const Settings& settings, Split split);
 /// Training's augmentation. crop-padding and flip "auto" are the data set's usual ones: cifar10 and
 /// cifar100 4 and on, shapes 2 and on, all others 0 and off (a flipped digit is another sign).
