@@ -25,8 +25,8 @@ Buffer::~Buffer() {
   if (data_ != nullptr) device_->Free(data_, bytes_);
 }
 
-std::unique_ptr<Device> MakeDevice(const std::string& name) {
-  if (name == "cpu" || name == "auto") return MakeCpuDevice();
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads) {
+  if (name == "cpu" || name == "auto") return MakeCpuDevice(threads);
   if (name == "cuda") {
     throw Error("--device cuda: this build of thinwire has no CUDA backend", "use --device cpu",
                 Error::Kind::kUsage);

@@ -108,8 +108,9 @@ class Device {
 };
 
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).
+/// `threads` is for the CPU, as in MakeCpuDevice.
 /// @throws Error (usage) for another name, or if the program or machine lacks the device.
-std::unique_ptr<Device> MakeDevice(const std::string& name);
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0);
 
 /// The CPU, with `threads` threads (0: as OpenMP decides, OMP_NUM_THREADS).
 std::unique_ptr<Device> MakeCpuDevice(int threads = 0);

@@ -1,0 +1,249 @@
+#include "train/commands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include "kernels/error.h"
+#include "layers/layer_table.h"
+#include "models/models.h"
+#include "train/atomic_file.h"
+#include "train/evaluation.h"
+#include "train/run_folder.h"
+#include "train/trainer.h"
+#include "train/weights.h"
+
+namespace thinwire {
+namespace {
+
+namespace fs = std::filesystem;
+
+void PrintLine(const std::string& line) {
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+/// The folder of a run that was given none: runs/EXPERIMENT, numbered where that exists.
+std::string UnusedFolder(const Settings& settings) {
+  const std::string base =
+      "runs/" +
+      (settings.experiment.empty() ? settings.model + "-" + settings.dataset : settings.experiment);
+  std::string folder = base;
+  for (int number = 2; fs::exists(folder); ++number) folder = fmt::format("{}-{}", base, number);
+  return folder;
+}
+
+/// The run's folder that a checkpoint FOLDER/checkpoints/NAME.ckpt lies in, or `path` itself.
+std::string RunOfCheckpoint(const std::string& path) {
+  if (fs::is_directory(path)) return path;
+  return fs::path(path).parent_path().parent_path().string();
+}
+
+/// Continuing a run takes its own settings where neither flags nor a recipe say otherwise.
+Settings SettingsToResume(const CommandLine& command_line, const std::string& folder,
+                          SettingSources& sources) {
+  const bool has_recipe = std::any_of(command_line.flags.begin(), command_line.flags.end(),
+                                      [](const auto& flag) { return flag.first == "config"; });
+  const std::string file = folder + "/settings.toml";
+  if (has_recipe || !fs::exists(file)) return command_line.settings;
+  Settings settings;
+  sources.clear();
+  ApplyRecipeFile(file, settings, &sources);
+  ApplyFlags(command_line, settings, sources);
+  return settings;
+}
+
+int Train(const CommandLine& command_line) {
+  Settings settings = command_line.settings;
+  SettingSources sources = command_line.sources;
+  const std::string resume = settings.resume;
+  if (resume == "auto" && settings.output.empty()) {
+    throw Error("--resume auto needs to know which run", "name its folder with --output",
+                Error::Kind::kUsage);
+  }
+  std::optional<Checkpoint> checkpoint;
+  if (!resume.empty()) {
+    std::string run = settings.output;
+    if (resume != "auto") {
+      run = RunOfCheckpoint(resume);
+      checkpoint = LoadCheckpointToResume(resume);
+      if (settings.output.empty()) settings.output = run;
+    }
+    const std::string output = settings.output;
+    settings = SettingsToResume(command_line, run, sources);
+    settings.output = output;
+  } else if (settings.output.empty()) {
+    settings.output = UnusedFolder(settings);
+  }
+  ValidateSettings(settings);
+
+  const RunFolder folder(settings.output, !resume.empty());
+  if (resume == "auto") {
+    std::vector<std::string> skipped;
+    checkpoint =
+        CheckpointFolder(folder.checkpoints(), settings.checkpoint_hist).LoadNewest(&skipped);
+    for (const std::string& damaged : skipped) PrintLine("Passing over " + damaged);
+  }
+  settings.resume.clear();
+  PrintLine(SettingsTable(settings, sources));
+  Trainer trainer(settings, folder, checkpoint);
+  const std::string recipe = WriteRecipe(settings);
+  WriteFileAtomically(folder.settings_file(), std::as_bytes(std::span(recipe)));
+  const int status = trainer.Run();
+  if (status == 0) PrintLine("The run is in " + folder.path());
+  return status;
+}
+
+/// What eval and export work on: settings, and weights from --weights, a checkpoint or a run.
+struct TrainedModel {
+  Settings settings;
+  std::optional<Checkpoint> checkpoint;
+};
+
+TrainedModel FindTrainedModel(const CommandLine& command_line) {
+  TrainedModel found{.settings = command_line.settings, .checkpoint = {}};
+  if (!command_line.positional.empty()) {
+    if (!found.settings.weights.empty()) {
+      throw Error(fmt::format("both {} and --weights {} are given", command_line.positional,
+                              found.settings.weights),
+                  "name one of them", Error::Kind::kUsage);
+    }
+    found.checkpoint = LoadCheckpointOf(command_line.positional);
+    found.settings = {};
+    const auto stored = found.checkpoint->strings.find("settings");
+    if (stored != found.checkpoint->strings.end()) {
+      ApplyRecipe(stored->second, command_line.positional, found.settings);
+    }
+    SettingSources sources;
+    ApplyFlags(command_line, found.settings, sources);
+  } else if (found.settings.weights.empty()) {
+    throw Error("there are no weights to work on",
+                "name a run's folder, a checkpoint, or --model and --weights", Error::Kind::kUsage);
+  }
+  return found;
+}
+
+void LoadInto(const TrainedModel& model, ParameterArena& arena) {
+  if (model.checkpoint) {
+    RestoreWeights(*model.checkpoint, /*average=*/true, arena);
+  } else {
+    LoadWeights(model.settings.weights, arena);
+  }
+}
+
+int Eval(const CommandLine& command_line) {
+  const TrainedModel model = FindTrainedModel(command_line);
+  const Settings& settings = model.settings;
+  const auto device = MakeDevice(settings.device, static_cast<int>(settings.threads.value_or(0)));
+  const Dataset test_set = LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest);
+  const LayerGraph graph = BuildModelFor(settings, test_set);
+  ParameterArena arena(*device, graph.tensor_specs());
+  LoadInto(model, arena);
+  const int64_t batch_size = settings.eval_batch_size.value_or(settings.batch_size);
+  Network network(graph, arena, {.batch_size = batch_size, .training = false});
+  const Evaluation result = Evaluate(*device, network, test_set,
+                                     {.batch_size = batch_size,
+                                      .augmentation = {},
+                                      .normalization = MakeNormalization(settings),
+                                      .threads = static_cast<int>(settings.data_threads)});
+  PrintLine(fmt::format("{} on {}: loss {:.4f}, top-1 {:.2f}% ({} of {}), top-5 {:.2f}%",
+                        graph.name(), test_set.name, result.loss(), 100 * result.top1(),
+                        result.correct_top1, result.rows, 100 * result.top5()));
+  if (settings.json) {
+    // JSON has no NaN.
+    const std::string loss =
+        std::isfinite(result.loss()) ? fmt::format("{}", result.loss()) : std::string("null");
+    PrintLine(fmt::format(R"({{"loss": {}, "top1": {}, "top5": {}, "correct": {}, "total": {}}})",
+                          loss, result.top1(), result.top5(), result.correct_top1, result.rows));
+  }
+  return 0;
+}
+
+int Info(const CommandLine& command_line) {
+  const Settings& settings = command_line.settings;
+  if (command_line.positional.empty()) {
+    std::string names;
+    for (const std::string& name : ModelNames()) names += "\n  " + name;
+    PrintLine("Models (thinwire info MODEL shows one):" + names);
+    return 0;
+  }
+  ModelOptions options;
+  if (settings.num_classes) options.classes = *settings.num_classes;
+  options.shortcut = settings.shortcut.at(0);
+  options.dropout = settings.dropout.value_or(-1);
+  const LayerGraph graph = BuildModel(command_line.positional, options);
+  PrintLine(FormatLayerTable(graph, settings.batch_size));
+  if (settings.json) {
+    const LayerTotals totals = TotalsOf(graph, settings.batch_size);
+    PrintLine(fmt::format(
+        R"({{"model": "{}", "layers": {}, "parameters": {}, "forward_flops": {}, )"
+        R"("batch_size": {}, "training_bytes": {}, "training_bytes_without_reuse": {}, )"
+        R"("inference_bytes": {}, "inference_bytes_without_reuse": {}}})",
+        graph.name(), totals.layers, totals.parameters, totals.forward_flops, settings.batch_size,
+        totals.training_bytes, totals.training_bytes_without_reuse, totals.inference_bytes,
+        totals.inference_bytes_without_reuse));
+  }
+  return 0;
+}
+
+int Export(const CommandLine& command_line) {
+  const TrainedModel model = FindTrainedModel(command_line);
+  const Settings& settings = model.settings;
+  if (command_line.settings.output.empty()) {
+    throw Error("export needs a file to write", "name it with --output FILE.safetensors",
+                Error::Kind::kUsage);
+  }
+  ModelOptions options;
+  int64_t batches = 0;
+  options.shortcut = settings.shortcut.at(0);
+  if (model.checkpoint) {
+    const auto integer = [&](const char* name) {
+      const auto found = model.checkpoint->integers.find(name);
+      if (found == model.checkpoint->integers.end()) {
+        throw Error(fmt::format("the checkpoint lacks {}", name), "export another one");
+      }
+      return found->second;
+    };
+    options.classes = integer("classes");
+    options.height = integer("height");
+    options.width = integer("width");
+    options.channels = integer("channels");
+    batches = integer("step") * settings.grad_accum_steps;
+  } else if (settings.num_classes) {
+    options.classes = *settings.num_classes;
+  }
+  const auto device = MakeDevice("cpu");
+  const LayerGraph graph = BuildModel(settings.model, options);
+  ParameterArena arena(*device, graph.tensor_specs());
+  LoadInto(model, arena);
+  SaveWeights(command_line.settings.output, arena, batches);
+  PrintLine(fmt::format("Wrote {} parameters of {} to {}", arena.parameter_count(), graph.name(),
+                        command_line.settings.output));
+  return 0;
+}
+
+}  // namespace
+
+int RunCommand(const CommandLine& command_line) {
+  switch (command_line.command) {
+    case Command::kHelp:
+    case Command::kVersion:
+      fmt::print("{}", command_line.text);
+      return 0;
+    case Command::kTrain:
+      return Train(command_line);
+    case Command::kEval:
+      return Eval(command_line);
+    case Command::kInfo:
+      return Info(command_line);
+    case Command::kExport:
+      return Export(command_line);
+  }
+  return 2;
+}
+
+}  // namespace thinwire

@@ -1,0 +1,28 @@
+#include "train/stop_signal.h"
+
+namespace thinwire {
+namespace {
+
+volatile std::sig_atomic_t received_signal = 0;
+
+void Note(int signal) { received_signal = signal; }
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  received_signal = 0;
+  struct sigaction action {};
+  action.sa_handler = Note;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, &old_interrupt_);
+  sigaction(SIGTERM, &action, &old_terminate_);
+}
+
+StopSignal::~StopSignal() {
+  sigaction(SIGINT, &old_interrupt_, nullptr);
+  sigaction(SIGTERM, &old_terminate_, nullptr);
+}
+
+int StopSignal::received() const { return received_signal; }
+
+}  // namespace thinwire
