@@ -186,7 +186,7 @@ void AddNoise(RandomStream& random, float amplitude, const Canvas& canvas, uint8
     const auto low = static_cast<int>(word & 255), high = static_cast<int>(word >> 8 & 255);
     const float value =
         canvas[i / kShapesChannels][i % kShapesChannels] + scale * static_cast<float>(low - high);
-    image[i] = static_cast<uint8_t>(std::clamp(value, 0.0f, 255.0f) + 0.5f);
+    image[i] = static_cast<uint8_t>(std::clamp(value + 0.5f, 0.0f, 255.0f));
   }
 }
 
@@ -207,10 +207,12 @@ void DrawShape(uint64_t seed, Split split, int64_t index,
   Canvas canvas;
   const Texture behind(random, RandomColour(random, background));
   const Texture woven(random, Colour{});
-  for (size_t i = 0; i < canvas.size(); ++i) {
-    const Point p = {static_cast<float>(i % kShapesSize), static_cast<float>(i / kShapesSize)};
+  for (int64_t i = 0; i < std::ssize(canvas); ++i) {
+    const int64_t x = i % kShapesSize, y = i / kShapesSize;
+    const Point p = {static_cast<float>(x), static_cast<float>(y)};
     const Colour first = behind.At(p), second = woven.At(p);
-    for (size_t c = 0; c < first.size(); ++c) canvas[i][c] = first[c] + second[c];
+    Colour& pixel = canvas[static_cast<size_t>(i)];
+    for (size_t c = 0; c < pixel.size(); ++c) pixel[c] = first[c] + second[c];
   }
 
   for (uint32_t distractors = 2 + random.Below(3); distractors > 0; --distractors) {

@@ -167,10 +167,10 @@ class LinearClassifier {
 };
 
 TEST(Shapes, ALinearClassifierLearnsSomethingButNotTheShapes) {
-  const Dataset train = MakeShapes(0, Split::kTrain, 4000),
+  const Dataset train = MakeShapes(0, Split::kTrain, 3000),
                 test = MakeShapes(0, Split::kTest, 1000);
   LinearClassifier classifier;
-  classifier.Train(train, 3, 1e-4f);
+  classifier.Train(train, 2, 1e-4f);
   const double accuracy =
       Accuracy(test, [&](const uint8_t* image) { return classifier.Predict(image); });
   RecordProperty("accuracy", std::to_string(accuracy));
