@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/parameter_arena.h"
@@ -18,8 +18,12 @@ struct NetworkOptions {
   /// Plans the backward pass and keeps what it needs. An inference network uses less memory.
   bool training = true;
   float label_smoothing = 0.0f;
-  uint64_t seed = 0;  // of dropout
+  uint64_t seed = 0;         // of dropout
+  bool reuse_memory = true;  // false: every activation has memory of its own, for tests
 };
+
+/// What a network is about to enqueue for a layer.
+enum class LayerPhase : uint8_t { kForward, kLoss, kBackward };
 
 /// Operations, activation memory and parameters of a LayerGraph. Everything is planned and
 /// allocated by the constructor; nothing allocates afterwards. Several networks (training and
@@ -39,7 +43,7 @@ class Network {
   /// gradient of `sum of row losses * gradient_scale` (usually 1 / batch). `step` seeds dropout.
   /// @pre options.training
   void ForwardBackward(float gradient_scale, uint64_t step);
-  /// Forward with running statistics, and the loss.
+  /// Forward with running statistics, and the loss. A training network can do it too.
   void Infer();
   /// Waits for the queue; the result of the last of the two above.
   LossResult ReadLoss();
@@ -54,6 +58,10 @@ class Network {
   /// Runs the forward pass on the current batch layer by layer; the name of the first layer whose
   /// output holds a NaN or Inf, or nothing. Leaves running statistics as they were.
   std::optional<std::string> FirstNonFiniteLayer(uint64_t step);
+
+  /// Called before each step of a pass with the layer's name, for profilers; may be empty.
+  using LayerCallback = std::function<void(const std::string& layer, LayerPhase phase)>;
+  void set_layer_callback(LayerCallback callback);
 
  private:
   struct Plan;
