@@ -36,9 +36,18 @@ const SettingEntry* SwitchOf(const std::string& argument) {
   return entry != nullptr && entry->is_switch() ? entry : nullptr;
 }
 
+/// Whether `argument`, right behind a switch, is the switch's value.
+bool IsSwitchValue(const std::string& argument, const CommandEntry& command) {
+  static const std::vector<std::string> kValues = {"on", "off", "true", "false", "auto"};
+  if (std::find(kValues.begin(), kValues.end(), argument) != kValues.end()) return true;
+  // Where no other word can stand, a misspelt one is meant for the switch.
+  return command.positional[0] == '\0' && !argument.starts_with('-');
+}
+
 /// Rewrites what CLI11 has no word for: --batch_size is --batch-size, and a switch may stand alone
 /// or with on, off or auto behind it (--json, --flip off), which becomes --flip=off.
-std::vector<std::string> Normalized(const std::vector<std::string>& arguments) {
+std::vector<std::string> Normalized(const CommandEntry& command,
+                                    const std::vector<std::string>& arguments) {
   std::vector<std::string> result;
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string argument = arguments[i];
@@ -47,10 +56,7 @@ std::vector<std::string> Normalized(const std::vector<std::string>& arguments) {
       std::replace(argument.begin(), name_end, '_', '-');
     }
     if (SwitchOf(argument) != nullptr) {
-      static const std::vector<std::string> kValues = {"on", "off", "true", "false", "auto"};
-      const bool has_value =
-          i + 1 < arguments.size() &&
-          std::find(kValues.begin(), kValues.end(), arguments[i + 1]) != kValues.end();
+      const bool has_value = i + 1 < arguments.size() && IsSwitchValue(arguments[i + 1], command);
       argument += "=" + (has_value ? arguments[++i] : "on");
     }
     result.push_back(argument);
@@ -63,7 +69,10 @@ std::unique_ptr<CLI::App> MakeParser(const CommandEntry& command, Parsed& parsed
   auto parser = std::make_unique<CLI::App>();
   parser->set_help_flag();
   parser->add_flag("-h,--help", parsed.help);
-  if (command.takes_recipe) parser->add_option("--config", parsed.config);
+  if (command.takes_recipe) {
+    parser->add_option("--config", parsed.config)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
   if (command.positional[0] != '\0') parser->add_option("positional", parsed.positional);
   for (const SettingEntry& entry : SettingEntries()) {
     if (!entry.belongs_to(command.command)) continue;
@@ -100,7 +109,8 @@ std::unique_ptr<CLI::App> MakeParser(const CommandEntry& command, Parsed& parsed
   for (const SettingEntry& entry : SettingEntries()) {
     if (entry.belongs_to(command.command)) known.push_back(entry.name);
   }
-  const std::string nearest = NearestName(name, known);
+  // A letter or two are near to every short name.
+  const std::string nearest = name.size() > 2 ? NearestName(name, known) : "";
   Fail(fmt::format("thinwire {} has no flag {}", command.name, Quoted(flag)),
        nearest.empty() ? fmt::format("see thinwire {} --help", command.name)
                        : fmt::format("did you mean --{}?", nearest));
@@ -109,10 +119,16 @@ std::unique_ptr<CLI::App> MakeParser(const CommandEntry& command, Parsed& parsed
 Parsed ParseFlags(const CommandEntry& command, const std::vector<std::string>& arguments) {
   Parsed parsed;
   const std::unique_ptr<CLI::App> parser = MakeParser(command, parsed);
-  std::vector<std::string> reversed = Normalized(arguments);
+  std::vector<std::string> reversed = Normalized(command, arguments);
   std::reverse(reversed.begin(), reversed.end());  // as CLI11 wants it
   try {
     parser->parse(std::move(reversed));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string message = error.what();  // "--lr: 1 required TEXT missing"
+    const std::string flag = message.substr(0, message.find(':'));
+    const SettingEntry* entry = FindSetting(flag.substr(std::min<size_t>(flag.size(), 2)));
+    Fail(fmt::format("thinwire {}: {} has no value", command.name, flag),
+         entry != nullptr ? "give " + Expectation(*entry) : "give one behind it");
   } catch (const CLI::ParseError& error) {
     Fail(fmt::format("thinwire {}: {}", command.name, error.what()),
          fmt::format("see thinwire {} --help", command.name));
@@ -126,6 +142,12 @@ Parsed ParseFlags(const CommandEntry& command, const std::vector<std::string>& a
 
 CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   CommandLine command_line;
+  const auto command_named = [](const std::string& name) {
+    if (const CommandEntry* entry = FindCommand(name)) return entry;
+    std::vector<std::string> known = {"help", "version"};
+    for (const CommandEntry& entry : Commands()) known.push_back(entry.name);
+    Fail(fmt::format("unknown command {}", Quoted(name)), SuggestName(name, known));
+  };
   const std::string first = arguments.empty() ? "help" : arguments.front();
   if (first == "--version" || first == "version" || first == "-V") {
     command_line.command = Command::kVersion;
@@ -134,17 +156,12 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   }
   if (first == "help" || first == "--help" || first == "-h") {
     // "thinwire help train" is "thinwire train --help".
-    const CommandEntry* topic = arguments.size() > 1 ? FindCommand(arguments[1]) : nullptr;
-    command_line.text = HelpText(topic != nullptr ? topic->command : Command::kHelp);
+    const bool topic = arguments.size() > 1;
+    command_line.text = HelpText(topic ? command_named(arguments[1])->command : Command::kHelp);
     return command_line;
   }
-  const CommandEntry* command = FindCommand(first);
-  if (command == nullptr) {
-    std::vector<std::string> known = {"help", "version"};
-    for (const CommandEntry& entry : Commands()) known.push_back(entry.name);
-    Fail(fmt::format("unknown command {}", Quoted(first)), SuggestName(first, known));
-  }
 
+  const CommandEntry* command = command_named(first);
   Parsed parsed = ParseFlags(*command, {arguments.begin() + 1, arguments.end()});
   if (parsed.help) {
     command_line.text = HelpText(command->command);
@@ -153,8 +170,9 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   command_line.command = command->command;
   command_line.positional = std::move(parsed.positional);
   command_line.flags = std::move(parsed.flags);
-  if (!parsed.config.empty()) {
-    ApplyRecipeFile(parsed.config, command_line.settings, &command_line.sources);
+  command_line.recipe = std::move(parsed.config);
+  if (!command_line.recipe.empty()) {
+    ApplyRecipeFile(command_line.recipe, command_line.settings, &command_line.sources);
   }
   ApplyFlags(command_line, command_line.settings, command_line.sources);
   return command_line;

@@ -21,7 +21,9 @@ struct CommandLine {
   SettingSources sources;
   /// info: the model; eval and export: a checkpoint, or a run's folder. May be empty.
   std::string positional;
-  /// The flags alone, key and text in the order given.
+  /// The path of --config, or empty.
+  std::string recipe;
+  /// The settings' flags alone (not --config), key and text in the order given.
   std::vector<std::pair<std::string, std::string>> flags;
 };
 

@@ -86,7 +86,8 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"lr", 0, "Optimizer", kTrain, &S::lr, "RATE",
        "peak learning rate; 0.1 suits momentum, about 0.001 the Adam family", kNotNegative},
       {"momentum", 0, "Optimizer", kTrain, &S::momentum, "M",
-       "auto: 0.9 for momentum and nesterov, else 0", kBelowOne},
+       "momentum of momentum, nesterov, rmsprop, rmspropw and signsgd; auto: 0.9 for the first two, "
+       "else 0", kBelowOne},
       {"beta1", 0, "Optimizer", kTrain, &S::beta1, "B",
        "decay of the Adam family's first moment", kBelowOne},
       {"beta2", 0, "Optimizer", kTrain, &S::beta2, "B",
@@ -125,7 +126,7 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"warmup-lr", 0, "Schedule", kTrain, &S::warmup_lr, "RATE",
        "where the warm-up starts", kNotNegative},
       {"decay-milestones", 0, "Schedule", kTrain, &S::decay_milestones, "EPOCHS",
-       "multistep: epochs before which the rate is multiplied by decay-rate", kAtLeastOne},
+       "multistep: epochs at whose start the rate is multiplied by decay-rate, as 100,150", kAtLeastOne},
       {"decay-epochs", 0, "Schedule", kTrain, &S::decay_epochs, "N",
        "step: epochs between two such changes", kAtLeastOne},
       {"decay-rate", 0, "Schedule", kTrain, &S::decay_rate, "FACTOR",

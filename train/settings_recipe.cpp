@@ -62,7 +62,7 @@ std::vector<std::string_view> LinesOf(std::string_view text) {
 
 const SettingEntry& EntryOf(const std::string& key, bool is_table, const std::string& place) {
   const SettingEntry* entry = FindSetting(key);
-  if (entry != nullptr && entry->belongs_to(Command::kTrain)) return *entry;
+  if (entry != nullptr) return *entry;
   if (is_table) {
     Fail(fmt::format("{}: {} is a table", place, Quoted(key)),
          "write the settings without [tables], each as key = value");
@@ -114,7 +114,7 @@ void ApplyRecipe(std::string_view text, const std::string& name, Settings& setti
     const auto add = [&](const toml::node& element) {
       const std::optional<RawScalar> scalar = RawScalarOf(element);
       if (!scalar) {
-        Fail(fmt::format("{}: {}: {} has the wrong type", place, key, Quoted(value.text)),
+        Fail(fmt::format("{}: {}: {} is not valid", place, key, Quoted(value.text)),
              "give " + Expectation(entry));
       }
       value.elements.push_back(*scalar);

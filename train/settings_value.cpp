@@ -90,7 +90,7 @@ template <typename T>
 T CheckedScalar(const SettingEntry& entry, const RawScalar& raw, const RawValue& value,
                 const std::string& source) {
   const std::optional<T> scalar = ScalarAs<T>(raw);
-  if (!scalar) ThrowUnfit(entry, value, source, "has the wrong type");
+  if (!scalar) ThrowUnfit(entry, value, source, "is not valid");
   if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>) {
     const auto number = static_cast<double>(*scalar);
     if (!std::isfinite(number)) ThrowUnfit(entry, value, source, "is not a finite number");
@@ -157,15 +157,21 @@ const char* ScalarExpectation(int64_t) { return "a whole number"; }
 const char* ScalarExpectation(double) { return "a number"; }
 const char* ScalarExpectation(const std::string&) { return "text"; }
 
+/// ", at least 1", ", from 0 to 1", ", above 0 and below 1", or nothing.
 std::string RangeExpectation(const NumberRange& range) {
-  std::vector<std::string> bounds;
-  if (range.minimum != NumberRange{}.minimum) {
-    bounds.push_back((range.minimum_excluded ? "above " : "at least ") +
-                     fmt::format("{}", range.minimum));
+  const bool has_minimum = range.minimum != NumberRange{}.minimum;
+  const bool has_maximum = range.maximum != NumberRange{}.maximum;
+  if (has_minimum && has_maximum && !range.minimum_excluded && !range.maximum_excluded) {
+    return fmt::format(", from {} to {}", range.minimum, range.maximum);
   }
-  if (range.maximum != NumberRange{}.maximum) {
-    bounds.push_back((range.maximum_excluded ? "below " : "at most ") +
-                     fmt::format("{}", range.maximum));
+  std::vector<std::string> bounds;
+  if (has_minimum) {
+    bounds.push_back(
+        fmt::format("{} {}", range.minimum_excluded ? "above" : "at least", range.minimum));
+  }
+  if (has_maximum) {
+    bounds.push_back(
+        fmt::format("{} {}", range.maximum_excluded ? "below" : "at most", range.maximum));
   }
   return bounds.empty() ? "" : fmt::format(", {}", fmt::join(bounds, " and "));
 }
@@ -176,7 +182,7 @@ void SetValue(const SettingEntry& entry, const RawValue& value, const std::strin
               Settings& settings) {
   VisitField(entry, [&]<typename T>(T Settings::*member) {
     using Scalar = typename ScalarOf<T>::Type;
-    if (value.list != IsList<T>::value) ThrowUnfit(entry, value, source, "has the wrong type");
+    if (value.list != IsList<T>::value) ThrowUnfit(entry, value, source, "is not valid");
     if constexpr (IsList<T>::value) {
       T list;
       for (const RawScalar& element : value.elements) {
