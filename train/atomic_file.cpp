@@ -119,42 +119,53 @@ void SyncFolderOf(const std::string& path) {
   }
 }
 
-std::vector<std::byte> ReadFile(const std::string& path, int64_t max_bytes) {
-  const auto fail = [&path](int error) {
-    throw Error(fmt::format("cannot read {}: {}", path, std::strerror(error)), FileRemedy(error));
-  };
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
   // Without O_NONBLOCK the opening of a pipe would wait for a writer.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) fail(errno);
-  struct Closer {
-    int descriptor;
-    ~Closer() { ::close(descriptor); }
-  } closer{descriptor};
-
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor_ < 0) Fail(errno);
   struct stat status;
-  if (::fstat(descriptor, &status) != 0) fail(errno);
-  if (S_ISDIR(status.st_mode)) fail(EISDIR);
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(fmt::format("cannot read {}: it is a pipe or a device", path),
+  int error = ::fstat(descriptor_, &status) != 0 ? errno : 0;
+  if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;
+  const bool regular = error == 0 && S_ISREG(status.st_mode);
+  if (!regular) ::close(descriptor_);  // a destructor does not run after its constructor has failed
+  if (error != 0) Fail(error);
+  if (!regular) {
+    throw Error(fmt::format("cannot read {}: it is a pipe or a device", path_),
                 "give the path of a file");
   }
-  if (status.st_size > max_bytes) {
+  size_ = status.st_size;
+}
+
+InputFile::~InputFile() { ::close(descriptor_); }
+
+void InputFile::Fail(int error) const {
+  throw Error(fmt::format("cannot read {}: {}", path_, std::strerror(error)), FileRemedy(error));
+}
+
+void InputFile::Read(std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::read(descriptor_, bytes.data(), std::min(bytes.size(), kLargestTransfer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) Fail(errno);
+    if (count == 0) {
+      throw Error(fmt::format("cannot read {}: it has become shorter meanwhile", path_),
+                  "wait until it is written");
+    }
+    bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+}
+
+std::vector<std::byte> ReadFile(const std::string& path, int64_t max_bytes) {
+  InputFile file(path);
+  if (file.size() > max_bytes) {
     throw Error(fmt::format("cannot read {}: it has {} bytes, more than the {} that such a file "
                             "may have",
-                            path, status.st_size, max_bytes),
+                            path, file.size(), max_bytes),
                 "check the path");
   }
-  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count =
-        ::read(descriptor, bytes.data() + done, std::min(bytes.size() - done, kLargestTransfer));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(errno);
-    if (count == 0) break;  // somebody has shortened the file meanwhile
-    done += static_cast<size_t>(count);
-  }
-  bytes.resize(done);
+  std::vector<std::byte> bytes(static_cast<size_t>(file.size()));
+  file.Read(bytes);
   return bytes;
 }
 

@@ -1,4 +1,4 @@
-// Files that appear whole under their final name, or not at all.
+// Files that appear whole under their final name, or not at all, and the reading of files.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +40,28 @@ void WriteFileAtomically(const std::string& path, std::span<const std::byte> byt
 
 /// Makes the names in the folder of `path` durable. @throws Error with path and cause.
 void SyncFolderOf(const std::string& path);
+
+/// A regular file being read from front to back.
+class InputFile {
+ public:
+  /// @throws Error with path and cause, also for a folder, a pipe or a device.
+  explicit InputFile(std::string path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  /// In bytes, when the file was opened.
+  int64_t size() const { return size_; }
+  /// Fills `bytes` with the next ones. @throws Error with path and cause, also at the file's end.
+  void Read(std::span<std::byte> bytes);
+
+ private:
+  [[noreturn]] void Fail(int error) const;
+
+  std::string path_;
+  int64_t size_ = 0;
+  int descriptor_ = -1;
+};
 
 /// The whole file. @throws Error with path and cause, also for a folder or a file above max_bytes.
 std::vector<std::byte> ReadFile(const std::string& path, int64_t max_bytes = int64_t{1} << 40);

@@ -17,10 +17,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstring>
+#include <functional>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/error.h"
 #include "train/atomic_file.h"
@@ -137,21 +141,32 @@ constexpr Foreign kForeign[] = {
     {"\x1F\x8B", "a gzip file", "unpack it first"},
 };
 
-/// Parses one file; throws Error with the file's name in it.
+/// Fills a span with the next bytes of a checkpoint.
+using ReadNext = std::function<void(std::span<std::byte>)>;
+
+/// Decodes one file, of which no more than the header is ever held twice. The checksum comes last,
+/// so until then nothing is believed but the number of bytes. Throws Error with the file's name.
 class Decoder {
  public:
-  Decoder(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {}
+  Decoder(uint64_t size, ReadNext read, const std::string& name)
+      : size_(size), read_(std::move(read)), name_(name) {}
 
   Checkpoint Decode() {
     const Prefix prefix = CheckedPrefix();
-    header_ = bytes_.subspan(sizeof(Prefix), prefix.header_bytes);
-    payload_ = bytes_.subspan(sizeof(Prefix) + prefix.header_bytes, prefix.payload_bytes);
+    std::vector<std::byte> header(prefix.header_bytes);
+    Read(header);
+    header_ = header;
+    payload_bytes_ = prefix.payload_bytes;
     Checkpoint checkpoint;
     List(checkpoint.integers, [this] { return Value<int64_t>(); });
     List(checkpoint.numbers, [this] { return Value<double>(); });
     List(checkpoint.strings, [this] { return String(); });
     List(checkpoint.vectors, [this] { return Vector(); });
-    if (!header_.empty() || !payload_.empty()) Damaged("it holds more than it says");
+    if (!header_.empty() || payload_bytes_ != 0) Damaged("it holds more than it says");
+    const uint32_t computed = crc_;
+    uint32_t stored;
+    Read(std::as_writable_bytes(std::span(&stored, 1)));
+    if (stored != computed) Damaged("its checksum is wrong");
     return checkpoint;
   }
 
@@ -163,32 +178,32 @@ class Decoder {
     Fail("it is damaged: " + problem, "resume from another checkpoint");
   }
 
-  Prefix CheckedPrefix() const {
-    const std::string_view text(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-    if (text.substr(0, kMagic.size()) != kMagic.substr(0, text.size())) RefuseForeign(text);
-    if (text.size() < sizeof(Prefix)) {
-      Damaged(fmt::format("it is cut short at {} bytes", bytes_.size()));
-    }
-    Prefix prefix;
-    std::memcpy(&prefix, bytes_.data(), sizeof(prefix));
+  void Read(std::span<std::byte> bytes) {
+    read_(bytes);
+    crc_ = Crc32c(bytes, crc_);
+  }
+
+  Prefix CheckedPrefix() {
+    Prefix prefix{};
+    const size_t present = std::min<uint64_t>(size_, sizeof(prefix));
+    Read(std::as_writable_bytes(std::span(&prefix, 1)).first(present));
+    const std::string_view text(reinterpret_cast<const char*>(&prefix), present);
+    if (text.substr(0, kMagic.size()) != kMagic.substr(0, present)) RefuseForeign(text);
+    if (present < sizeof(prefix)) Damaged(fmt::format("it is cut short at {} bytes", present));
     if (prefix.version > kVersion) {
       Fail(fmt::format("it has version {} of the format, and this program knows versions up to {}",
                        prefix.version, kVersion),
            "use the newer thinwire that wrote it");
     }
     if (prefix.version == 0 || prefix.zero != 0) Damaged("its prefix makes no sense");
-
-    const uint64_t rest = bytes_.size() - sizeof(Prefix);
+    const uint64_t rest = size_ - sizeof(prefix);
     uint64_t expected = sizeof(uint32_t);
-    if (__builtin_add_overflow(expected, prefix.header_bytes, &expected) ||
-        __builtin_add_overflow(expected, prefix.payload_bytes, &expected) || expected != rest) {
-      Damaged(
-          fmt::format("it should have {} bytes behind its prefix, {} are there", expected, rest));
+    const bool overflow = __builtin_add_overflow(expected, prefix.header_bytes, &expected) ||
+                          __builtin_add_overflow(expected, prefix.payload_bytes, &expected);
+    if (overflow || expected != rest) {
+      Damaged(fmt::format("{} bytes are there, and its prefix promises {}", size_,
+                          overflow ? "far more" : fmt::format("{}", expected + sizeof(prefix))));
     }
-    const size_t covered = bytes_.size() - sizeof(uint32_t);
-    uint32_t crc;
-    std::memcpy(&crc, bytes_.data() + covered, sizeof(crc));
-    if (crc != Crc32c(bytes_.first(covered))) Damaged("its checksum is wrong");
     return prefix;
   }
 
@@ -224,25 +239,29 @@ class Decoder {
   }
   std::vector<float> Vector() {
     const auto count = Value<uint64_t>();
-    if (count > payload_.size() / sizeof(float)) Damaged("its payload ends too early");
+    if (count > payload_bytes_ / sizeof(float)) Damaged("its payload ends too early");
+    payload_bytes_ -= count * sizeof(float);
     std::vector<float> vector(count);
-    if (count > 0) std::memcpy(vector.data(), payload_.data(), count * sizeof(float));
-    payload_ = payload_.subspan(count * sizeof(float));
+    Read(std::as_writable_bytes(std::span(vector)));
     return vector;
   }
-  template <typename T, typename Read>
-  void List(std::map<std::string, T>& entries, const Read& read) {
+  template <typename T, typename ReadEntry>
+  void List(std::map<std::string, T>& entries, const ReadEntry& read_entry) {
     const auto count = Value<uint64_t>();
     for (uint64_t i = 0; i < count; ++i) {
       std::string name = String();
       // Rising names are unique names, and equal checkpoints are equal files.
       if (!entries.empty() && name <= entries.rbegin()->first) Damaged("its names are not sorted");
-      entries.emplace_hint(entries.end(), std::move(name), read());
+      entries.emplace_hint(entries.end(), std::move(name), read_entry());
     }
   }
 
-  std::span<const std::byte> bytes_, header_, payload_;
+  const uint64_t size_;
+  const ReadNext read_;
   const std::string& name_;
+  std::span<const std::byte> header_;  // what is left of it
+  uint64_t payload_bytes_ = 0;         // left
+  uint32_t crc_ = 0;                   // of what was read
 };
 
 }  // namespace
@@ -258,7 +277,12 @@ std::vector<std::byte> SerializeCheckpoint(const Checkpoint& checkpoint) {
 }
 
 Checkpoint ParseCheckpoint(std::span<const std::byte> bytes, const std::string& name) {
-  return Decoder(bytes, name).Decode();
+  const auto read = [rest = bytes](std::span<std::byte> next) mutable {
+    assert(next.size() <= rest.size());
+    std::copy_n(rest.begin(), next.size(), next.begin());
+    rest = rest.subspan(next.size());
+  };
+  return Decoder(bytes.size(), read, name).Decode();
 }
 
 void WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint) {
@@ -268,6 +292,10 @@ void WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint) {
   file.Commit();
 }
 
-Checkpoint ReadCheckpoint(const std::string& path) { return ParseCheckpoint(ReadFile(path), path); }
+Checkpoint ReadCheckpoint(const std::string& path) {
+  InputFile file(path);
+  const auto read = [&file](std::span<std::byte> next) { file.Read(next); };
+  return Decoder(static_cast<uint64_t>(file.size()), read, path).Decode();
+}
 
 }  // namespace thinwire

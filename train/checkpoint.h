@@ -30,7 +30,8 @@ Checkpoint ParseCheckpoint(std::span<const std::byte> bytes, const std::string& 
 
 /// Atomic, without a second copy in memory. @throws Error with path and cause.
 void WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint);
-/// @throws Error as ParseCheckpoint, and if the file cannot be read.
+/// The same without a copy of the file. @throws Error as ParseCheckpoint, and if the file cannot
+/// be read.
 Checkpoint ReadCheckpoint(const std::string& path);
 
 /// A run's checkpoints folder: step-00000123.ckpt files, the last `keep` of them, and best.ckpt.
