@@ -17,14 +17,14 @@ struct UpdateCommon {
   double learning_rate = 0;
   double weight_decay = 0;
   WeightDecayForm decay_form = WeightDecayForm::kCoupled;
-  ConstView gradient_scale;
+  ConstView gradient_scale{};
 };
 
 /// buffer = momentum * buffer + (1 - dampening) * g; step = nesterov ? g + momentum * buffer : buffer;
 /// x -= learning_rate * step. With momentum 0 there is no buffer. `first_step` stores g undamped in
 /// the buffer, as PyTorch does.
 struct MomentumUpdate {
-  UpdateCommon common;
+  UpdateCommon common{};
   double momentum = 0;
   double dampening = 0;
   bool nesterov = false;
@@ -38,7 +38,7 @@ struct MomentumUpdate {
 ///   epsilon_inside is false): x -= α m / sqrt(v + ε), no bias correction, 0/0 := 0.
 struct AdamUpdate {
   enum class Form : uint8_t { kUsual, kPaper };
-  UpdateCommon common;
+  UpdateCommon common{};
   Form form = Form::kUsual;
   bool epsilon_inside = true;  // kPaper only
   double beta1 = 0.9;
@@ -50,7 +50,7 @@ struct AdamUpdate {
 /// v = α v + (1-α) g²; step = g / (sqrt(v) + ε); buffer = momentum * buffer + step; x -= lr * buffer.
 /// Without a buffer (momentum 0) x -= lr * step.
 struct RmspropUpdate {
-  UpdateCommon common;
+  UpdateCommon common{};
   double alpha = 0.99;
   double epsilon = 1e-8;
   double momentum = 0;
@@ -59,7 +59,7 @@ struct RmspropUpdate {
 /// x -= learning_rate * sign(g) with sign(0) = 0 here (nothing is sent, so zero can stay zero);
 /// with momentum: buffer = momentum * buffer + (1 - momentum) * g and the sign of the buffer.
 struct SignSgdUpdate {
-  UpdateCommon common;
+  UpdateCommon common{};
   double momentum = 0;
 };
 

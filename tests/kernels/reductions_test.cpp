@@ -1,0 +1,94 @@
+// Reductions against the float64 loops.
+#include <cmath>
+#include <limits>
+
+#include "tests/device_test.h"
+#include "tests/reference/elementwise.h"
+
+namespace thinwire {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kSizes[] = {0, 1, 31, 32, 33, 127, 128, 129, 255, 256, 257, 7919, (1 << 20) + 7};
+
+template <typename Backend>
+class ReductionsTest : public DeviceTest<Backend> {};
+TYPED_TEST_SUITE(ReductionsTest, Backends);
+
+TYPED_TEST(ReductionsTest, SumOfSquaresIsExactForSmallIntegers) {
+  Device& device = *this->device_;
+  for (const int64_t size : kSizes) {
+    for (const int64_t misalignment : {0, 1, 3}) {
+      SCOPED_TRACE(::testing::Message() << size << " at " << misalignment);
+      std::vector<float> x(static_cast<size_t>(size));
+      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17) - 8;
+      TestBuffer<float> x_buffer(device, x, misalignment);
+      TestBuffer<double> result(device, 1);
+      device.SumOfSquares(x_buffer, result);
+      EXPECT_EQ(result.Read()[0], reference::SumOfSquares(x));
+    }
+  }
+}
+
+TYPED_TEST(ReductionsTest, SumOfSquaresIsAFloat64Sum) {
+  Device& device = *this->device_;
+  const auto x = RandomNormal((1 << 20) + 7, 1, 1e-15f);
+  TestBuffer<float> x_buffer(device, x);
+  TestBuffer<double> result(device, 1);
+  device.SumOfSquares(x_buffer, result);
+  const double expected = reference::SumOfSquares(x);
+  // All terms are positive, so each of the n additions of either sum errs by at most half an eps
+  // of the total.
+  const double n = static_cast<double>(x.size());
+  EXPECT_NEAR(result.Read()[0], expected, n * std::numeric_limits<double>::epsilon() * expected);
+}
+
+TYPED_TEST(ReductionsTest, SumOfSquaresShowsNonFiniteValues) {
+  Device& device = *this->device_;
+  for (const int64_t at : {0, 31, 99}) {
+    std::vector<float> x(100, 1.0f);
+    x[static_cast<size_t>(at)] = kNaN;
+    TestBuffer<float> x_buffer(device, x);
+    TestBuffer<double> result(device, 1);
+    device.SumOfSquares(x_buffer, result);
+    EXPECT_TRUE(std::isnan(result.Read()[0]));
+  }
+}
+
+TYPED_TEST(ReductionsTest, ClipScale) {
+  Device& device = *this->device_;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double sum : {0.0, 1e-20, 0.99, 1.0, 4.0, 1e30, nan}) {
+    TestBuffer<double> sum_buffer(device, std::vector<double>{sum});
+    TestBuffer<float> scale(device, 1);
+    device.ClipScale(sum_buffer, 1.0, scale);
+    const float actual = scale.Read()[0],
+                expected = static_cast<float>(reference::ClipScale(sum, 1));
+    if (std::isnan(expected)) {
+      EXPECT_TRUE(std::isnan(actual));
+    } else {
+      EXPECT_FLOAT_EQ(actual, expected);
+      EXPECT_LE(actual, 1.0f);
+    }
+  }
+}
+
+TYPED_TEST(ReductionsTest, FirstNonFinite) {
+  Device& device = *this->device_;
+  for (const int64_t size : kSizes) {
+    SCOPED_TRACE(size);
+    std::vector<float> x(static_cast<size_t>(size), std::numeric_limits<float>::max());
+    // The sentinels around a test's buffer are finite floats.
+    EXPECT_EQ(device.FirstNonFinite(TestBuffer<float>(device, x, 1)), -1);
+    for (const int64_t at : {size - 1, size / 2, int64_t{0}}) {
+      if (size == 0) break;
+      // Each is in front of the ones before.
+      x[static_cast<size_t>(at)] = at % 3 == 0 ? kNaN : at % 3 == 1 ? kInfinity : -kInfinity;
+      EXPECT_EQ(device.FirstNonFinite(TestBuffer<float>(device, x, at % 4)), at);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace thinwire
