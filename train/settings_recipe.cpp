@@ -4,12 +4,25 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <set>
-#include <sstream>
 
+namespace {
+
+/// What a failed assertion of toml++ throws.
+struct TomlAssertion {};
+[[noreturn]] void ThrowTomlAssertion() { throw TomlAssertion(); }
+
+}  // namespace
+
+// Some texts that are not TOML, as "[=" and "x = [}", fail assertions of toml++ instead of giving
+// an error, and with NDEBUG it goes on as if they held. So its assertions stay on here, and throw.
+#pragma push_macro("NDEBUG")
+#undef NDEBUG
+#define TOML_ASSERT(condition) \
+  (static_cast<bool>(condition) ? static_cast<void>(0) : ThrowTomlAssertion())
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 #include "kernels/error.h"
 #include "kernels/text.h"
@@ -73,12 +86,15 @@ const SettingEntry& EntryOf(const std::string& key, bool is_table, const std::st
 }
 
 toml::table ParseToml(std::string_view text, const std::string& name) {
+  const char* const remedy = "write each setting as key = value, text in quotes";
   try {
     return toml::parse(text, name);
   } catch (const toml::parse_error& error) {
     Fail(fmt::format("{}:{}: not valid TOML: {}", name, error.source().begin.line,
                      error.description()),
-         "write each setting as key = value, text in quotes");
+         remedy);
+  } catch (const TomlAssertion&) {
+    Fail(fmt::format("{}: not valid TOML", name), remedy);
   }
 }
 

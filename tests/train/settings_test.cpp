@@ -136,6 +136,10 @@ TEST(SettingsTest, RecipeErrorsNameFileLineKeyAndValue) {
   ExpectRecipeError("mean = [[0.5]]", {"recipe.toml:1: mean"});
   ExpectRecipeError("lr = 1979-05-27", {"recipe.toml:1: lr"});
   ExpectRecipeError("[data]\nbatch-size = 3", {"recipe.toml:1", "'data'", "without [tables]"});
+  ExpectRecipeError("[=", {"recipe.toml", "TOML"});
+  ExpectRecipeError("mean = [}", {"recipe.toml", "TOML"});
+  ExpectRecipeError("data.lr = 1", {"recipe.toml:1", "'data'", "without [tables]"});
+  ExpectRecipeError("data = {lr = 1}", {"recipe.toml:1", "'data'", "without [tables]"});
   ExpectRecipeError("lr = 1\nlr = 2", {"recipe.toml:2", "lr"});
   ExpectRecipeError("batch-size = 1\nbatch_size = 2", {"recipe.toml:2", "given twice"});
   ExpectRecipeError("lr = ", {"recipe.toml:1", "TOML"});
