@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/winograd.h"
 #include "kernels/error.h"
 
 namespace thinwire {
@@ -37,6 +38,7 @@ void CheckShape(const ConvolutionShape& s) {
 
 std::unique_ptr<Convolution> MakeCpuConvolution(Device& device, const ConvolutionShape& shape) {
   CheckShape(shape);
+  if (cpu::WinogradApplies(shape)) return cpu::MakeWinogradConvolution(device, shape);
   return cpu::MakeOnednnConvolution(device, shape);
 }
 

@@ -1,8 +1,10 @@
 // Convolutions against the float64 loops.
 #include "tests/reference/convolution.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "kernels/error.h"
@@ -31,6 +33,39 @@ void ExpectNear(const char* what, const std::vector<float>& actual,
   }
 }
 
+/// How much larger than the definition's products the terms of Winograd's F(4x4, 3x3) are: with |·|
+/// element by element and ones for data, forward Σ|terms| is |Aᵀ|[(|G| 1 |G|ᵀ) ⊙ (|Bᵀ| 1 |B|)]|A|
+/// against 9 products for each output, for the filter gradient |Gᵀ|[(|A| 1 |A|ᵀ) ⊙ (|Bᵀ| 1 |B|)]|G|
+/// against 16 products for each tile. Both are squares of one-dimensional factors.
+double WinogradAmplification(int direction) {
+  const double a = 0.625, b = 1.5, a2 = a * a, b2 = b * b;
+  const double points[] = {0, a, -a, b, -b};
+  const double factors[] = {1 / (a2 * b2), 1 / (2 * a2 * (b2 - a2)), 1 / (2 * a2 * (b2 - a2)),
+                            1 / (2 * b2 * (b2 - a2)), 1 / (2 * b2 * (b2 - a2))};
+  // Sums of |Bᵀ|'s rows; rows of a pair ±p are alike, as are those of 0 and infinity.
+  const double input[] = {a2 * b2 + a2 + b2 + 1, (1 + a) * (1 + b2), (1 + a) * (1 + b2),
+                          (1 + b) * (1 + a2), (1 + b) * (1 + a2)};
+  double worst = 0;
+  for (int i = 0; i < (direction == 2 ? 3 : 4); ++i) {
+    double sum = 0;
+    for (int p = 0; p < 5; ++p) {
+      const double x = std::abs(points[p]);
+      const double filter = factors[p] * (1 + x + x * x);
+      const double output = 1 + x + x * x + x * x * x;
+      const double power = std::pow(x, i);
+      sum += direction == 2 ? factors[p] * power * output * input[p] : power * filter * input[p];
+    }
+    if (i == (direction == 2 ? 2 : 3)) sum += input[0];  // the point at infinity
+    worst = std::max(worst, sum / (direction == 2 ? 4 : 3));
+  }
+  return worst * worst;
+}
+
+double Amplification(const Convolution& convolution, int direction) {
+  const bool winograd = std::string(convolution.algorithm(direction)).starts_with("winograd");
+  return winograd ? WinogradAmplification(direction) : 1;
+}
+
 /// All three directions of one shape, on misaligned operands.
 void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
   SCOPED_TRACE(::testing::Message()
@@ -56,13 +91,13 @@ void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
                                s.bias ? bias_gradient.view() : View{});
   const int64_t window = s.kernel_height * s.kernel_width;
   const int64_t pixels = s.batch * s.out_height() * s.out_width();
-  const double amplification = 1;
   ExpectNear("output", output.Read(), reference::ConvolutionForward(s, x, w, b),
-             window * s.in_channels / s.groups, amplification);
+             window * s.in_channels / s.groups, Amplification(*convolution, 0));
   ExpectNear("input gradient", input_gradient.Read(), reference::ConvolutionBackwardData(s, dy, w),
-             window * s.out_channels / s.groups, amplification);
+             window * s.out_channels / s.groups, Amplification(*convolution, 1));
   const auto expected = reference::ConvolutionBackwardWeights(s, x, dy);
-  ExpectNear("filter gradient", filter_gradient.Read(), expected.filter, pixels, amplification);
+  ExpectNear("filter gradient", filter_gradient.Read(), expected.filter, pixels,
+             Amplification(*convolution, 2));
   if (s.bias) ExpectNear("bias gradient", bias_gradient.Read(), expected.bias, pixels, 1);
 }
 
@@ -99,6 +134,46 @@ TYPED_TEST(ConvolutionTest, AgreesForEveryImageSize) {
                                                  .padding_height = 1,
                                                  .padding_width = 1});
     }
+  }
+}
+
+// Channel counts and tile counts on both sides of the bounds at which Winograd's passes change.
+TYPED_TEST(ConvolutionTest, AgreesForManyChannels) {
+  for (const auto& [in, out] : {std::pair{128, 128}, {256, 512}, {16, 1024}, {512, 272}}) {
+    ExpectAgreesWithReference(*this->device_, {.batch = 1,
+                                               .height = 3,
+                                               .width = 5,
+                                               .in_channels = in,
+                                               .out_channels = out,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .padding_height = 1,
+                                               .padding_width = 1,
+                                               .bias = true});
+  }
+  ExpectAgreesWithReference(*this->device_, {.batch = 140,
+                                             .height = 1,
+                                             .width = 1,
+                                             .in_channels = 512,
+                                             .out_channels = 272,
+                                             .kernel_height = 3,
+                                             .kernel_width = 3,
+                                             .padding_height = 1,
+                                             .padding_width = 1});
+}
+
+TYPED_TEST(ConvolutionTest, AgreesForEveryPaddingOfThreeByThree) {
+  for (const int64_t padding : {0, 1, 2, 3}) {
+    ExpectAgreesWithReference(*this->device_, {.batch = 21,
+                                               .height = 9,
+                                               .width = 7,
+                                               .in_channels = 32,
+                                               .out_channels = 48,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .padding_height = padding,
+                                               .padding_width = padding,
+                                               .bias = true});
   }
 }
 

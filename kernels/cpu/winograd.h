@@ -1,0 +1,19 @@
+// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications.
+#pragma once
+
+#include <memory>
+
+#include "kernels/device.h"
+
+namespace thinwire::cpu {
+
+/// Whether the three directions of `shape` can be computed so: 3x3, stride 1, padding up to 2, one
+/// group, channel counts that are multiples of the vector's width.
+bool WinogradApplies(const ConvolutionShape& shape);
+
+/// Results do not depend on the number of threads. Relative errors are about four times those of
+/// the direct sum (isa/winograd.cpp).
+/// @pre WinogradApplies(shape)
+std::unique_ptr<Convolution> MakeWinogradConvolution(Device& device, const ConvolutionShape& shape);
+
+}  // namespace thinwire::cpu
