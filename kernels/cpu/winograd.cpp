@@ -24,23 +24,23 @@
 namespace thinwire::cpu {
 
 namespace portable {
-const WinogradKernels& Winograd();
+const WinogradKernels& Winograd(int64_t tile);
 }
 namespace avx2 {
-const WinogradKernels& Winograd();
+const WinogradKernels& Winograd(int64_t tile);
 }
 namespace avx512 {
-const WinogradKernels& Winograd();
+const WinogradKernels& Winograd(int64_t tile);
 }
 
-const WinogradKernels& Winograd() {
+const WinogradKernels& Winograd(int64_t tile) {
 #if defined(THINWIRE_HAS_avx512)
-  if (std::strcmp(Isa().name, "avx512") == 0) return avx512::Winograd();
+  if (std::strcmp(Isa().name, "avx512") == 0) return avx512::Winograd(tile);
 #endif
 #if defined(THINWIRE_HAS_avx2)
-  if (std::strcmp(Isa().name, "avx2") == 0) return avx2::Winograd();
+  if (std::strcmp(Isa().name, "avx2") == 0) return avx2::Winograd(tile);
 #endif
-  return portable::Winograd();
+  return portable::Winograd(tile);
 }
 
 namespace {
@@ -63,13 +63,13 @@ int64_t RoundUp(int64_t a, int64_t b) { return CeilDivide(a, b) * b; }
 int64_t PositionStride(int64_t size) { return RoundUp(size, 32) + 16; }
 
 /// Bytes of a tile's transformed values on both sides.
-int64_t TileBytes(const WinogradGrid& in, const WinogradGrid& out) {
-  return kWinogradPositions * static_cast<int64_t>(sizeof(float)) * (in.channels + out.channels);
+int64_t TileBytes(const WinogradKernels& kernels, const WinogradGrid& in, const WinogradGrid& out) {
+  return kernels.positions * static_cast<int64_t>(sizeof(float)) * (in.channels + out.channels);
 }
 
-/// Floats of [36][rows][columns] with the padding of PositionStride.
-int64_t TransformedSize(int64_t rows, int64_t columns) {
-  return kWinogradPositions * PositionStride(rows * columns);
+/// Floats of [positions][rows][columns] with the padding of PositionStride.
+int64_t TransformedSize(const WinogradKernels& kernels, int64_t rows, int64_t columns) {
+  return kernels.positions * PositionStride(rows * columns);
 }
 
 /// Hands out aligned pieces of the workspace. Without a base it only counts their bytes.
@@ -111,17 +111,17 @@ Range Part(int64_t size, int64_t i, int64_t count) {
 /// Forward, or backward data: `in` images to `out` images.
 class Pass {
  public:
-  Pass(Device& device, const WinogradGrid& in, const WinogradGrid& out, int64_t batch,
-       bool backward)
+  Pass(Device& device, const WinogradKernels& kernels, const WinogradGrid& in,
+       const WinogradGrid& out, int64_t batch, bool backward)
       : device_(device),
-        kernels_(Winograd()),
+        kernels_(kernels),
         in_(in),
         out_(out),
         backward_(backward),
         tiles_(batch * in.tile_rows * in.tile_columns),
         by_columns_(in.channels * out.channels >= kColumnChannels && tiles_ <= kColumnTiles),
         jobs_(ThreadCount()) {
-    const int64_t rows = kPassBlockBytes / TileBytes(in, out) / kernels_.rows;
+    const int64_t rows = kPassBlockBytes / TileBytes(kernels_, in, out) / kernels_.rows;
     block_ =
         by_columns_ ? kColumnBlock : std::clamp<int64_t>(rows, 1, kPassMaxRows) * kernels_.rows;
     block_ = std::min(block_, std::max<int64_t>(tiles_, 1));
@@ -143,7 +143,10 @@ class Pass {
     }
   }
 
-  const char* name() const { return by_columns_ ? "winograd 4x4 by columns" : "winograd 4x4"; }
+  const char* name() const {
+    if (kernels_.tile == 2) return by_columns_ ? "winograd 2x2 by columns" : "winograd 2x2";
+    return by_columns_ ? "winograd 4x4 by columns" : "winograd 4x4";
+  }
 
  private:
   struct Memory {
@@ -153,9 +156,9 @@ class Pass {
 
   Memory Plan(Pieces& pieces) const {
     const int64_t columns = by_columns_ ? panel() : out_.channels;
-    const int64_t v_size = TransformedSize(by_columns_ ? tiles_ : block_, in_.channels);
-    const int64_t u_size = TransformedSize(in_.channels, columns);
-    const int64_t m_size = TransformedSize(block_, columns);
+    const int64_t v_size = TransformedSize(kernels_, by_columns_ ? tiles_ : block_, in_.channels);
+    const int64_t u_size = TransformedSize(kernels_, in_.channels, columns);
+    const int64_t m_size = TransformedSize(kernels_, block_, columns);
     Memory memory{};
     memory.zeros = pieces.Take(std::max(in_.channels, out_.channels));
     memory.sink = pieces.Take(jobs_ * out_.channels);
@@ -188,8 +191,8 @@ class Pass {
                 int64_t u_position, int64_t count, int64_t columns, float* m,
                 const WinogradStrides& m_strides, const float* next = nullptr,
                 int64_t next_size = 0) const {
-    for (int64_t position = 0; position < kWinogradPositions; ++position) {
-      PrefetchPart(next, next_size, position, kWinogradPositions);
+    for (int64_t position = 0; position < kernels_.positions; ++position) {
+      PrefetchPart(next, next_size, position, kernels_.positions);
       kernels_.multiply({.rows = count,
                          .columns = columns,
                          .depth = in_.channels,
@@ -270,16 +273,18 @@ class Pass {
 /// The filter's gradient, from input images `in` and output gradients `out`.
 class FilterPass {
  public:
-  FilterPass(Device& device, const WinogradGrid& in, const WinogradGrid& out, int64_t batch)
+  FilterPass(Device& device, const WinogradKernels& kernels, const WinogradGrid& in,
+             const WinogradGrid& out, int64_t batch)
       : device_(device),
-        kernels_(Winograd()),
+        kernels_(kernels),
         in_(in),
         out_(out),
         tiles_(batch * in.tile_rows * in.tile_columns),
         by_positions_(in.channels * out.channels >= kPositionChannels),
         jobs_(ThreadCount()) {
-    block_ = by_positions_ ? std::clamp<int64_t>(kFilterChunkBytes / TileBytes(in, out), 64, 1024)
-                           : std::clamp<int64_t>(kFilterBlockBytes / TileBytes(in, out), 24, 128);
+    block_ = by_positions_
+                 ? std::clamp<int64_t>(kFilterChunkBytes / TileBytes(kernels_, in, out), 64, 1024)
+                 : std::clamp<int64_t>(kFilterBlockBytes / TileBytes(kernels_, in, out), 24, 128);
     block_ = std::min(block_, std::max<int64_t>(tiles_, 1));
     groups_ = by_positions_ ? 1 : std::min(CeilDivide(tiles_, block_), kGroups);
     Pieces pieces(nullptr);
@@ -304,7 +309,7 @@ class FilterPass {
     const int64_t sum_position = PositionStride(c * k);
     ParallelFor(k, 4, [&](int64_t begin, int64_t end) {
       for (int64_t group = 1; group < groups_; ++group) {
-        for (int64_t position = 0; position < kWinogradPositions; ++position) {
+        for (int64_t position = 0; position < kernels_.positions; ++position) {
           float* total = memory.sums + position * sum_position + begin * c;
           Isa().add(total, total + group * memory.sums_group, false, total, (end - begin) * c,
                     false);
@@ -315,6 +320,9 @@ class FilterPass {
   }
 
   const char* name() const {
+    if (kernels_.tile == 2) {
+      return by_positions_ ? "winograd 2x2 by positions" : "winograd 2x2 by images";
+    }
     return by_positions_ ? "winograd 4x4 by positions" : "winograd 4x4 by images";
   }
 
@@ -327,9 +335,9 @@ class FilterPass {
   Memory Plan(Pieces& pieces) const {
     Memory memory{};
     memory.zeros = pieces.Take(std::max(in_.channels, out_.channels));
-    memory.v_job = TransformedSize(block_, in_.channels);
-    memory.z_job = TransformedSize(block_, out_.channels);
-    memory.sums_group = TransformedSize(in_.channels, out_.channels);
+    memory.v_job = TransformedSize(kernels_, block_, in_.channels);
+    memory.z_job = TransformedSize(kernels_, block_, out_.channels);
+    memory.sums_group = TransformedSize(kernels_, in_.channels, out_.channels);
     const int64_t jobs = by_positions_ ? 1 : jobs_;
     memory.v = pieces.Take(jobs * memory.v_job);
     memory.z = pieces.Take(jobs * memory.z_job);
@@ -379,7 +387,7 @@ class FilterPass {
         for (int64_t block = range.begin; block < range.end; ++block) {
           const int64_t first = block * block_, count = std::min(block_, tiles_ - first);
           Transform(images, output_gradient, memory.zeros, first, count, v, z);
-          for (int64_t position = 0; position < kWinogradPositions; ++position) {
+          for (int64_t position = 0; position < kernels_.positions; ++position) {
             Multiply(v, z, count, position, block != range.begin,
                      memory.sums + group * memory.sums_group);
           }
@@ -396,7 +404,7 @@ class FilterPass {
         Transform(images, output_gradient, memory.zeros, first + begin, end - begin,
                   memory.v + begin * v_strides().tile, memory.z + begin * z_strides().tile);
       });
-      ParallelChunks(kWinogradPositions, [&](int64_t position) {
+      ParallelChunks(kernels_.positions, [&](int64_t position) {
         Multiply(memory.v, memory.z, count, position, first != 0, memory.sums);
       });
     }
@@ -447,29 +455,42 @@ class BiasPass {
   int64_t pixels_, channels_;
 };
 
-WinogradGrid Grid(int64_t height, int64_t width, int64_t channels, int64_t padding,
-                  int64_t out_height, int64_t out_width) {
-  return {height, width, channels, CeilDivide(out_height, 4), CeilDivide(out_width, 4), padding};
+/// Products of the definition along one side, without those with padding.
+int64_t DirectProducts(int64_t size, int64_t out_size, int64_t padding) {
+  int64_t products = 0;
+  for (int64_t i = 0; i < out_size; ++i) {
+    products += std::min(size, i - padding + 3) - std::max<int64_t>(0, i - padding);
+  }
+  return products;
+}
+
+/// The tile that needs the fewest products for an image and a pair of channels, or 0 if the
+/// definition needs fewer.
+int64_t ChooseTile(const ConvolutionShape& s) {
+  int64_t best = 0;
+  int64_t fewest = DirectProducts(s.height, s.out_height(), s.padding_height) *
+                   DirectProducts(s.width, s.out_width(), s.padding_width);
+  for (const int64_t tile : {2, 4}) {
+    const int64_t products = CeilDivide(s.out_height(), tile) * CeilDivide(s.out_width(), tile) *
+                             (tile + 2) * (tile + 2);
+    if (products <= fewest) {
+      fewest = products;
+      best = tile;
+    }
+  }
+  return best;
 }
 
 class WinogradConvolution : public Convolution {
  public:
-  WinogradConvolution(Device& device, const ConvolutionShape& s)
+  WinogradConvolution(Device& device, const ConvolutionShape& s, const WinogradKernels& kernels)
       : bias_(device, s),
-        forward_(
-            device,
-            Grid(s.height, s.width, s.in_channels, s.padding_height, s.out_height(), s.out_width()),
-            Grid(s.out_height(), s.out_width(), s.out_channels, 0, s.out_height(), s.out_width()),
-            s.batch, false),
-        data_(device,
-              Grid(s.out_height(), s.out_width(), s.out_channels, 2 - s.padding_height, s.height,
-                   s.width),
-              Grid(s.height, s.width, s.in_channels, 0, s.height, s.width), s.batch, true),
-        weights_(
-            device,
-            Grid(s.height, s.width, s.in_channels, s.padding_height, s.out_height(), s.out_width()),
-            Grid(s.out_height(), s.out_width(), s.out_channels, 0, s.out_height(), s.out_width()),
-            s.batch) {}
+        forward_(device, kernels, InputGrid(s, kernels.tile), OutputGrid(s, kernels.tile), s.batch,
+                 false),
+        data_(device, kernels, InputGrid(Turned(s), kernels.tile),
+              OutputGrid(Turned(s), kernels.tile), s.batch, true),
+        weights_(device, kernels, InputGrid(s, kernels.tile), OutputGrid(s, kernels.tile),
+                 s.batch) {}
 
   void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
     forward_.Run(input.as<float>(), filter.as<float>(), bias.as<float>(), output.as<float>());
@@ -487,6 +508,36 @@ class WinogradConvolution : public Convolution {
   }
 
  private:
+  /// The convolution of output gradients that gives the input's gradient.
+  static ConvolutionShape Turned(const ConvolutionShape& s) {
+    ConvolutionShape turned = s;
+    turned.height = s.out_height();
+    turned.width = s.out_width();
+    turned.in_channels = s.out_channels;
+    turned.out_channels = s.in_channels;
+    turned.padding_height = 2 - s.padding_height;
+    turned.padding_width = 2 - s.padding_width;
+    return turned;
+  }
+  static WinogradGrid InputGrid(const ConvolutionShape& s, int64_t tile) {
+    return {s.height,
+            s.width,
+            s.in_channels,
+            CeilDivide(s.out_height(), tile),
+            CeilDivide(s.out_width(), tile),
+            s.padding_height,
+            s.padding_width};
+  }
+  static WinogradGrid OutputGrid(const ConvolutionShape& s, int64_t tile) {
+    return {s.out_height(),
+            s.out_width(),
+            s.out_channels,
+            CeilDivide(s.out_height(), tile),
+            CeilDivide(s.out_width(), tile),
+            0,
+            0};
+  }
+
   BiasPass bias_;
   Pass forward_, data_;
   FilterPass weights_;
@@ -495,15 +546,15 @@ class WinogradConvolution : public Convolution {
 }  // namespace
 
 bool WinogradApplies(const ConvolutionShape& s) {
-  const int64_t lanes = Winograd().lanes;
+  const int64_t lanes = Winograd(4).lanes;
   return s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == 1 &&
-         s.stride_width == 1 && s.padding_height == s.padding_width && s.padding_height <= 2 &&
-         s.groups == 1 && s.in_channels % lanes == 0 && s.out_channels % lanes == 0;
+         s.stride_width == 1 && s.padding_height <= 2 && s.padding_width <= 2 && s.groups == 1 &&
+         s.in_channels % lanes == 0 && s.out_channels % lanes == 0 && ChooseTile(s) != 0;
 }
 
 std::unique_ptr<Convolution> MakeWinogradConvolution(Device& device,
                                                      const ConvolutionShape& shape) {
-  return std::make_unique<WinogradConvolution>(device, shape);
+  return std::make_unique<WinogradConvolution>(device, shape, Winograd(ChooseTile(shape)));
 }
 
 }  // namespace thinwire::cpu

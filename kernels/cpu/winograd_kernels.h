@@ -1,10 +1,12 @@
-// The vectorised pieces of Winograd's convolution F(4x4, 3x3), one set for each instruction set.
+// The vectorised pieces of Winograd's convolutions F(4x4, 3x3) and F(2x2, 3x3), one set for each
+// instruction set.
 //
 // A 4x4 tile of output needs a 6x6 tile of input. With the matrices A, B, G of isa/winograd.cpp
 //   output tile      = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A
 //   filter gradient  = Gᵀ [ Σ_tiles (A y Aᵀ) ⊙ (Bᵀ x B) ] G
 // so 36 products for a tile and a pair of channels stand for the 144 of the definition; over
-// channels and tiles they are 36 matrix products, one for each position in the 6x6 tile.
+// channels and tiles they are 36 matrix products, one for each position in the 6x6 tile. A 2x2 tile
+// takes 16 products instead of 36.
 //
 // All channel counts are multiples of `lanes`. All functions work on one thread.
 #pragma once
@@ -13,14 +15,12 @@
 
 namespace thinwire::cpu {
 
-constexpr int kWinogradPositions = 36;
-
 /// NHWC images and the grid of tiles that covers their output: tile (n, i, j) yields output pixels
-/// [4 i, 4 i + 4) x [4 j, 4 j + 4) of image n and is numbered in this order.
+/// [t i, t i + t) x [t j, t j + t) of image n, t = 4 or 2, and is numbered in this order.
 struct WinogradGrid {
   int64_t height, width, channels;  // of the images
   int64_t tile_rows, tile_columns;
-  int64_t padding;  // of the images on the input side; 0 on the output side
+  int64_t padding_height, padding_width;  // on the input side; 0 on the output side
 };
 
 /// Where a transformed value is: position * position + tile * tile + (channel / lanes) * block,
@@ -46,6 +46,8 @@ struct GemmArguments {
 };
 
 struct WinogradKernels {
+  int64_t tile;       // 4 or 2
+  int64_t positions;  // 36 or 16
   int64_t lanes;
   /// Rows that the matrix product takes at a time: tiles come best in multiples of it.
   int64_t rows;
@@ -66,15 +68,15 @@ struct WinogradKernels {
   /// change places and the filter is turned by 180 degrees.
   void (*filter)(const float* filter, int64_t out_channels, int64_t in_channels, bool backward,
                  int64_t begin, int64_t end, float* u, int64_t position_stride);
-  /// Gᵀ m G for output channels [begin, end): m is [36][out_channels][in_channels], the result
-  /// KRSC.
+  /// Gᵀ m G for output channels [begin, end): m is [positions][out_channels][in_channels], the
+  /// result KRSC.
   void (*filter_gradient)(const float* m, int64_t position_stride, int64_t in_channels,
                           int64_t begin, int64_t end, float* filter_gradient);
   void (*multiply)(const GemmArguments& arguments);
   void (*multiply_transposed)(const GemmArguments& arguments);
 };
 
-/// Those of the instruction set in use.
-const WinogradKernels& Winograd();
+/// Those of the instruction set in use, for output tiles of 4x4 or 2x2.
+const WinogradKernels& Winograd(int64_t tile);
 
 }  // namespace thinwire::cpu

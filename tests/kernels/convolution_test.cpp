@@ -62,8 +62,11 @@ double WinogradAmplification(int direction) {
 }
 
 double Amplification(const Convolution& convolution, int direction) {
-  const bool winograd = std::string(convolution.algorithm(direction)).starts_with("winograd");
-  return winograd ? WinogradAmplification(direction) : 1;
+  const std::string algorithm = convolution.algorithm(direction);
+  if (algorithm.starts_with("winograd 4x4")) return WinogradAmplification(direction);
+  // F(2x2, 3x3): likewise, |Bᵀ| has rows of sum 2, |G| of 1 and 3/2, |A| of 1 and 2.
+  if (algorithm.starts_with("winograd 2x2")) return direction == 2 ? 9.0 : 64.0 / 9;
+  return 1;
 }
 
 /// All three directions of one shape, on misaligned operands.
