@@ -21,6 +21,7 @@ std::string Grouped(int64_t number) {
 }
 
 std::string Operations(int64_t flops) {
+  if (flops == 0) return "0";
   if (flops < 1'000'000) return fmt::format("{:.1f} KFLOP", static_cast<double>(flops) * 1e-3);
   if (flops < 1'000'000'000) return fmt::format("{:.1f} MFLOP", static_cast<double>(flops) * 1e-6);
   return fmt::format("{:.2f} GFLOP", static_cast<double>(flops) * 1e-9);

@@ -92,13 +92,14 @@ void ExpectNear(const std::vector<float>& values, const std::vector<double>& tru
   }
 }
 
-/// Each of the 2 L passes of L layers adds the rounding of its sums, whose error grows as the root
-/// of their length, and hands on what came before; batch norms amplify it by scale / deviation,
-/// for which the factor 8 stands. Relative to the largest value of the kind.
+/// L layers make 2 L passes, each of whose sums, n terms long, round independently: the errors add
+/// up to sqrt(2 L n) epsilon. Batch norms amplify what reaches them by scale / deviation, for which
+/// the factor 4 stands. Relative to the largest value of the kind.
 double RelativeTolerance(const LayerGraph& graph, int64_t batch) {
-  const int64_t longest = batch * graph.image_shape().height * graph.image_shape().width;
-  return 8 * 2.0 * static_cast<double>(graph.layers().size()) *
-         std::sqrt(static_cast<double>(longest)) * std::numeric_limits<float>::epsilon();
+  const int64_t terms = batch * graph.image_shape().height * graph.image_shape().width;
+  const auto layers = static_cast<int64_t>(graph.layers().size());
+  return 4 * std::sqrt(static_cast<double>(2 * layers * terms)) *
+         std::numeric_limits<float>::epsilon();
 }
 
 /// Trains a step and compares everything that it yields with float64 loops.
