@@ -228,6 +228,42 @@ TYPED_TEST(ConvolutionTest, AgreesForUnequalSidesAndGroups) {
   }
 }
 
+// Shapes that take our own kernels; oneDNN's weight gradients are summed thread by thread.
+TEST(CpuConvolution, ResultsDoNotDependOnTheThreadCount) {
+  for (const int64_t channels : {16, 64, 128, 512}) {
+    for (const int64_t size : {2, 9}) {
+      const ConvolutionShape s{.batch = 7,
+                               .height = size,
+                               .width = size,
+                               .in_channels = channels,
+                               .out_channels = 272,
+                               .kernel_height = 3,
+                               .kernel_width = 3,
+                               .padding_height = 1,
+                               .padding_width = 1,
+                               .bias = true};
+      const auto x = RandomNormal(s.input_size(), 1), w = RandomNormal(s.filter_size(), 2),
+                 b = RandomNormal(s.out_channels, 3), dy = RandomNormal(s.output_size(), 4);
+      std::vector<std::vector<float>> first;
+      for (const int threads : {1, 2, 3}) {
+        const auto device = MakeCpuDevice(threads);
+        TestBuffer<float> input(*device, x), filter(*device, w), bias(*device, b),
+            output_gradient(*device, dy), output(*device, s.output_size()),
+            input_gradient(*device, s.input_size()), filter_gradient(*device, s.filter_size()),
+            bias_gradient(*device, s.out_channels);
+        const auto convolution = device->MakeConvolution(s);
+        convolution->Forward(input, filter, bias, output);
+        convolution->BackwardData(output_gradient, filter, input_gradient);
+        convolution->BackwardWeights(input, output_gradient, filter_gradient, bias_gradient);
+        std::vector<std::vector<float>> results = {output.Read(), input_gradient.Read(),
+                                                   filter_gradient.Read(), bias_gradient.Read()};
+        if (first.empty()) first = results;
+        EXPECT_EQ(results, first) << threads << " threads, " << channels << " channels of " << size;
+      }
+    }
+  }
+}
+
 TYPED_TEST(ConvolutionTest, EmptyBatchGivesZeroFilterGradient) {
   ExpectAgreesWithReference(*this->device_, {.batch = 0,
                                              .height = 4,

@@ -31,6 +31,10 @@ inline void MultiplyTile(const GemmArguments& g, const float* a, const float* b,
     const int64_t left = g.depth - done;
     const int64_t count = left < g.a_block_depth ? left : g.a_block_depth;
     const float* block = a;
+    if constexpr (kRowStride == kLanes) {
+      // The next block lies too far off for the machine to foresee it.
+      for (int r = 0; r < kRows; ++r) __builtin_prefetch(a + g.a_block_stride + r * kRowStride);
+    }
     for (int64_t l = 0; l < count; ++l) {
       Floats row[kVectors];
 #pragma GCC unroll 2
