@@ -1,21 +1,23 @@
 // How the pieces of winograd_kernels.h are put together.
 //
-// Forward and backward data are the same pass, with the filter turned and its channels exchanged.
-// The pass takes a block of tiles at a time: input transform (V), 36 matrix products with the
-// transformed filter (U) giving M, output transform; V and M of a block stay in a core's L2 cache.
-// Blocks are independent of each other. Where U is much larger than a cache ("by columns"), the
-// roles change: all tiles are transformed once, and each job transforms the filter for a panel of
-// output channels just before it is used, so that U never reaches memory.
+// Forward and backward data are the same pass, with the filter turned and its channels exchanged
+// (and, with stride 2, another form).
+// The pass takes a block of tiles at a time: input transform (V), a matrix product
+// with the transformed filter (U) at each position giving M, output transform; V and M of a block
+// stay in a core's L2 cache. Blocks are independent of each other. Where U is much larger than a
+// cache ("by columns"), the roles change: all tiles are transformed once, and each job transforms
+// the filter for a panel of output channels just before it is used, so that U never reaches memory.
 //
 // The filter's gradient sums over tiles. Few channels ("by images"): a fixed number of groups of
 // tiles, each with sums of its own, added up in order at the end. Many channels ("by positions"):
-// chunks of tiles are transformed by all threads together, and then the 36 positions are summed
-// each by one thread, so every sum runs over the tiles in order.
+// chunks of tiles are transformed by all threads together, and then each
+// position is summed by one thread, so every sum runs over the tiles in order.
 #include "kernels/cpu/winograd.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
@@ -24,23 +26,23 @@
 namespace thinwire::cpu {
 
 namespace portable {
-const WinogradKernels& Winograd(int64_t tile);
+const WinogradKernels& Winograd(WinogradForm form);
 }
 namespace avx2 {
-const WinogradKernels& Winograd(int64_t tile);
+const WinogradKernels& Winograd(WinogradForm form);
 }
 namespace avx512 {
-const WinogradKernels& Winograd(int64_t tile);
+const WinogradKernels& Winograd(WinogradForm form);
 }
 
-const WinogradKernels& Winograd(int64_t tile) {
+const WinogradKernels& Winograd(WinogradForm form) {
 #if defined(THINWIRE_HAS_avx512)
-  if (std::strcmp(Isa().name, "avx512") == 0) return avx512::Winograd(tile);
+  if (std::strcmp(Isa().name, "avx512") == 0) return avx512::Winograd(form);
 #endif
 #if defined(THINWIRE_HAS_avx2)
-  if (std::strcmp(Isa().name, "avx2") == 0) return avx2::Winograd(tile);
+  if (std::strcmp(Isa().name, "avx2") == 0) return avx2::Winograd(form);
 #endif
-  return portable::Winograd(tile);
+  return portable::Winograd(form);
 }
 
 namespace {
@@ -54,12 +56,13 @@ constexpr int64_t kColumnBlock = 128;             // tiles that go by columns
 constexpr int64_t kColumnTiles = 1024;            // up to which V of all tiles is kept
 constexpr int64_t kColumnChannels = 256 * 512;    // in times out channels from which U is too large
 constexpr int64_t kPositionChannels = 128 * 128;  // likewise for the sums of the filter's gradient
+constexpr int64_t kStride2Channels = 32 * 64;     // from which the products outweigh the transforms
 constexpr int64_t kGroups = 8;                    // of tiles with sums of their own, by images
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDivide(a, b) * b; }
 
-/// Floats between positions: padded so that the 36 of them fall into different cache sets.
+/// Floats between positions: padded so that they fall into different cache sets.
 int64_t PositionStride(int64_t size) { return RoundUp(size, 32) + 16; }
 
 /// Bytes of a tile's transformed values on both sides.
@@ -68,8 +71,8 @@ int64_t TileBytes(const WinogradKernels& kernels, const WinogradGrid& in, const 
 }
 
 /// Floats of [positions][rows][columns] with the padding of PositionStride.
-int64_t TransformedSize(const WinogradKernels& kernels, int64_t rows, int64_t columns) {
-  return kernels.positions * PositionStride(rows * columns);
+int64_t TransformedSize(int64_t positions, int64_t rows, int64_t columns) {
+  return positions * PositionStride(rows * columns);
 }
 
 /// Hands out aligned pieces of the workspace. Without a base it only counts their bytes.
@@ -143,10 +146,7 @@ class Pass {
     }
   }
 
-  const char* name() const {
-    if (kernels_.tile == 2) return by_columns_ ? "winograd 2x2 by columns" : "winograd 2x2";
-    return by_columns_ ? "winograd 4x4 by columns" : "winograd 4x4";
-  }
+  const char* name() const { return kernels_.name; }
 
  private:
   struct Memory {
@@ -156,9 +156,10 @@ class Pass {
 
   Memory Plan(Pieces& pieces) const {
     const int64_t columns = by_columns_ ? panel() : out_.channels;
-    const int64_t v_size = TransformedSize(kernels_, by_columns_ ? tiles_ : block_, in_.channels);
-    const int64_t u_size = TransformedSize(kernels_, in_.channels, columns);
-    const int64_t m_size = TransformedSize(kernels_, block_, columns);
+    const int64_t v_size =
+        TransformedSize(kernels_.positions, by_columns_ ? tiles_ : block_, in_.channels);
+    const int64_t u_size = TransformedSize(kernels_.filters, in_.channels, columns);
+    const int64_t m_size = TransformedSize(kernels_.positions, block_, columns);
     Memory memory{};
     memory.zeros = pieces.Take(std::max(in_.channels, out_.channels));
     memory.sink = pieces.Take(jobs_ * out_.channels);
@@ -200,7 +201,7 @@ class Pass {
                          .a_block_depth = kernels_.lanes,
                          .a_block_stride = v_strides.block,
                          .a_depth_stride = 1,
-                         .b = u + position * u_position,
+                         .b = u + kernels_.filter_of[position] * u_position,
                          .b_block_stride = in_.channels * kernels_.lanes,
                          .c = m + position * m_strides.position,
                          .c_row_stride = m_strides.tile,
@@ -309,8 +310,8 @@ class FilterPass {
     const int64_t sum_position = PositionStride(c * k);
     ParallelFor(k, 4, [&](int64_t begin, int64_t end) {
       for (int64_t group = 1; group < groups_; ++group) {
-        for (int64_t position = 0; position < kernels_.positions; ++position) {
-          float* total = memory.sums + position * sum_position + begin * c;
+        for (int64_t f = 0; f < kernels_.filters; ++f) {
+          float* total = memory.sums + f * sum_position + begin * c;
           Isa().add(total, total + group * memory.sums_group, false, total, (end - begin) * c,
                     false);
         }
@@ -319,12 +320,7 @@ class FilterPass {
     });
   }
 
-  const char* name() const {
-    if (kernels_.tile == 2) {
-      return by_positions_ ? "winograd 2x2 by positions" : "winograd 2x2 by images";
-    }
-    return by_positions_ ? "winograd 4x4 by positions" : "winograd 4x4 by images";
-  }
+  const char* name() const { return kernels_.name; }
 
  private:
   struct Memory {
@@ -335,9 +331,9 @@ class FilterPass {
   Memory Plan(Pieces& pieces) const {
     Memory memory{};
     memory.zeros = pieces.Take(std::max(in_.channels, out_.channels));
-    memory.v_job = TransformedSize(kernels_, block_, in_.channels);
-    memory.z_job = TransformedSize(kernels_, block_, out_.channels);
-    memory.sums_group = TransformedSize(kernels_, in_.channels, out_.channels);
+    memory.v_job = TransformedSize(kernels_.positions, block_, in_.channels);
+    memory.z_job = TransformedSize(kernels_.positions, block_, out_.channels);
+    memory.sums_group = TransformedSize(kernels_.filters, in_.channels, out_.channels);
     const int64_t jobs = by_positions_ ? 1 : jobs_;
     memory.v = pieces.Take(jobs * memory.v_job);
     memory.z = pieces.Take(jobs * memory.z_job);
@@ -358,22 +354,28 @@ class FilterPass {
     kernels_.gradient(out_, output_gradient, zeros, first, count, z, z_strides());
   }
 
-  /// sums = zᵀ v at one position, or added to it.
-  void Multiply(const float* v, const float* z, int64_t count, int64_t position, bool accumulate,
-                float* sums) const {
-    kernels_.multiply_transposed(
-        {.rows = out_.channels,
-         .columns = in_.channels,
-         .depth = count,
-         .a = z + position * z_strides().position,
-         .a_block_depth = count,
-         .a_block_stride = 0,
-         .a_depth_stride = out_.channels,
-         .b = v + position * v_strides().position,
-         .b_block_stride = v_strides().block,
-         .c = sums + position * PositionStride(in_.channels * out_.channels),
-         .c_row_stride = in_.channels,
-         .accumulate = accumulate});
+  /// sums = zᵀ v for rows `rows` of one transformed filter, or added to it: the positions that
+  /// share the filter one after the other.
+  void Multiply(const float* v, const float* z, int64_t count, int64_t filter, Range rows,
+                bool accumulate, float* sums) const {
+    for (int64_t position = 0; position < kernels_.positions; ++position) {
+      if (kernels_.filter_of[position] != filter) continue;
+      kernels_.multiply_transposed({.rows = rows.end - rows.begin,
+                                    .columns = in_.channels,
+                                    .depth = count,
+                                    .a = z + position * z_strides().position + rows.begin,
+                                    .a_block_depth = count,
+                                    .a_block_stride = 0,
+                                    .a_depth_stride = out_.channels,
+                                    .b = v + position * v_strides().position,
+                                    .b_block_stride = v_strides().block,
+                                    .c = sums +
+                                         filter * PositionStride(in_.channels * out_.channels) +
+                                         rows.begin * in_.channels,
+                                    .c_row_stride = in_.channels,
+                                    .accumulate = accumulate});
+      accumulate = true;
+    }
   }
 
   void SumByImages(const float* images, const float* output_gradient, const Memory& memory) const {
@@ -387,8 +389,8 @@ class FilterPass {
         for (int64_t block = range.begin; block < range.end; ++block) {
           const int64_t first = block * block_, count = std::min(block_, tiles_ - first);
           Transform(images, output_gradient, memory.zeros, first, count, v, z);
-          for (int64_t position = 0; position < kernels_.positions; ++position) {
-            Multiply(v, z, count, position, block != range.begin,
+          for (int64_t filter = 0; filter < kernels_.filters; ++filter) {
+            Multiply(v, z, count, filter, {0, out_.channels}, block != range.begin,
                      memory.sums + group * memory.sums_group);
           }
         }
@@ -398,14 +400,19 @@ class FilterPass {
 
   void SumByPositions(const float* images, const float* output_gradient,
                       const Memory& memory) const {
+    // Filters with several positions are more work than others: every job takes a part of each.
+    const int64_t parts = kernels_.filters == kernels_.positions
+                              ? 1
+                              : std::min(jobs_, out_.channels / kernels_.lanes);
     for (int64_t first = 0; first < tiles_; first += block_) {
       const int64_t count = std::min(block_, tiles_ - first);
       ParallelFor(count, 4, [&](int64_t begin, int64_t end) {
         Transform(images, output_gradient, memory.zeros, first + begin, end - begin,
                   memory.v + begin * v_strides().tile, memory.z + begin * z_strides().tile);
       });
-      ParallelChunks(kernels_.positions, [&](int64_t position) {
-        Multiply(memory.v, memory.z, count, position, first != 0, memory.sums);
+      ParallelChunks(parts * kernels_.filters, [&](int64_t i) {
+        Multiply(memory.v, memory.z, count, i % kernels_.filters,
+                 Part(out_.channels, i / kernels_.filters, parts), first != 0, memory.sums);
       });
     }
   }
@@ -456,41 +463,47 @@ class BiasPass {
 };
 
 /// Products of the definition along one side, without those with padding.
-int64_t DirectProducts(int64_t size, int64_t out_size, int64_t padding) {
+int64_t DirectProducts(int64_t size, int64_t out_size, int64_t stride, int64_t padding) {
   int64_t products = 0;
   for (int64_t i = 0; i < out_size; ++i) {
-    products += std::min(size, i - padding + 3) - std::max<int64_t>(0, i - padding);
+    const int64_t begin = i * stride - padding;
+    products += std::max<int64_t>(0, std::min(size, begin + 3) - std::max<int64_t>(0, begin));
   }
   return products;
 }
 
-/// The tile that needs the fewest products for an image and a pair of channels, or 0 if the
+/// The form that needs the fewest products for an image and a pair of channels; none if the
 /// definition needs fewer.
-int64_t ChooseTile(const ConvolutionShape& s) {
-  int64_t best = 0;
-  int64_t fewest = DirectProducts(s.height, s.out_height(), s.padding_height) *
-                   DirectProducts(s.width, s.out_width(), s.padding_width);
-  for (const int64_t tile : {2, 4}) {
-    const int64_t products = CeilDivide(s.out_height(), tile) * CeilDivide(s.out_width(), tile) *
-                             (tile + 2) * (tile + 2);
-    if (products <= fewest) {
-      fewest = products;
-      best = tile;
-    }
+std::optional<WinogradForm> ChooseForm(const ConvolutionShape& s) {
+  std::optional<WinogradForm> best;
+  int64_t fewest = DirectProducts(s.height, s.out_height(), s.stride_height, s.padding_height) *
+                   DirectProducts(s.width, s.out_width(), s.stride_width, s.padding_width);
+  const auto consider = [&](WinogradForm form) {
+    const WinogradKernels& kernels = Winograd(form);
+    const int64_t products = CeilDivide(s.out_height(), kernels.tile) *
+                             CeilDivide(s.out_width(), kernels.tile) * kernels.positions;
+    if (products > fewest) return;
+    fewest = products;
+    best = form;
+  };
+  if (s.stride_height == 1) {
+    consider(WinogradForm::k2x2);
+    consider(WinogradForm::k4x4);
+  } else if (s.padding_height == s.padding_width &&
+             s.in_channels * s.out_channels >= kStride2Channels) {
+    consider(WinogradForm::kStride2);
   }
   return best;
 }
 
 class WinogradConvolution : public Convolution {
  public:
-  WinogradConvolution(Device& device, const ConvolutionShape& s, const WinogradKernels& kernels)
+  WinogradConvolution(Device& device, const ConvolutionShape& s, WinogradForm form)
       : bias_(device, s),
-        forward_(device, kernels, InputGrid(s, kernels.tile), OutputGrid(s, kernels.tile), s.batch,
-                 false),
-        data_(device, kernels, InputGrid(Turned(s), kernels.tile),
-              OutputGrid(Turned(s), kernels.tile), s.batch, true),
-        weights_(device, kernels, InputGrid(s, kernels.tile), OutputGrid(s, kernels.tile),
-                 s.batch) {}
+        forward_(device, Winograd(form), Input(s, form), Output(s, form), s.batch, false),
+        data_(device, Winograd(BackwardForm(s, form)), BackwardInput(s, form),
+              BackwardOutput(s, form), s.batch, true),
+        weights_(device, Winograd(form), Input(s, form), Output(s, form), s.batch) {}
 
   void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
     forward_.Run(input.as<float>(), filter.as<float>(), bias.as<float>(), output.as<float>());
@@ -508,34 +521,54 @@ class WinogradConvolution : public Convolution {
   }
 
  private:
-  /// The convolution of output gradients that gives the input's gradient.
-  static ConvolutionShape Turned(const ConvolutionShape& s) {
-    ConvolutionShape turned = s;
-    turned.height = s.out_height();
-    turned.width = s.out_width();
-    turned.in_channels = s.out_channels;
-    turned.out_channels = s.in_channels;
-    turned.padding_height = 2 - s.padding_height;
-    turned.padding_width = 2 - s.padding_width;
-    return turned;
+  static WinogradGrid Input(const ConvolutionShape& s, WinogradForm form) {
+    const int64_t tile = Winograd(form).tile;
+    return {.height = s.height,
+            .width = s.width,
+            .channels = s.in_channels,
+            .tile_rows = CeilDivide(s.out_height(), tile),
+            .tile_columns = CeilDivide(s.out_width(), tile),
+            .padding_height = s.padding_height,
+            .padding_width = s.padding_width};
   }
-  static WinogradGrid InputGrid(const ConvolutionShape& s, int64_t tile) {
-    return {s.height,
-            s.width,
-            s.in_channels,
-            CeilDivide(s.out_height(), tile),
-            CeilDivide(s.out_width(), tile),
-            s.padding_height,
-            s.padding_width};
+  static WinogradGrid Output(const ConvolutionShape& s, WinogradForm form) {
+    WinogradGrid grid = Input(s, form);
+    grid.height = s.out_height();
+    grid.width = s.out_width();
+    grid.channels = s.out_channels;
+    grid.padding_height = grid.padding_width = 0;
+    return grid;
   }
-  static WinogradGrid OutputGrid(const ConvolutionShape& s, int64_t tile) {
-    return {s.out_height(),
-            s.out_width(),
-            s.out_channels,
-            CeilDivide(s.out_height(), tile),
-            CeilDivide(s.out_width(), tile),
-            0,
-            0};
+
+  static WinogradForm BackwardForm(const ConvolutionShape& s, WinogradForm form) {
+    if (form != WinogradForm::kStride2) return form;
+    return s.padding_height % 2 == 0 ? WinogradForm::kStride2BackwardEven
+                                     : WinogradForm::kStride2BackwardOdd;
+  }
+  /// Output gradients as the input of the pass that gives input gradients.
+  static WinogradGrid BackwardInput(const ConvolutionShape& s, WinogradForm form) {
+    WinogradGrid grid = BackwardOutput(s, form);
+    grid.height = s.out_height();
+    grid.width = s.out_width();
+    grid.channels = s.out_channels;
+    if (form == WinogradForm::kStride2) {
+      // The first gradient that the first pixel's tile reads: see Stride2Backward.
+      grid.padding_height = grid.padding_width = s.padding_height == 0 ? 1 : 0;
+    } else {
+      grid.padding_height = 2 - s.padding_height;
+      grid.padding_width = 2 - s.padding_width;
+    }
+    return grid;
+  }
+  static WinogradGrid BackwardOutput(const ConvolutionShape& s, WinogradForm form) {
+    const int64_t tile = Winograd(BackwardForm(s, form)).tile;
+    return {.height = s.height,
+            .width = s.width,
+            .channels = s.in_channels,
+            .tile_rows = CeilDivide(s.height, tile),
+            .tile_columns = CeilDivide(s.width, tile),
+            .padding_height = 0,
+            .padding_width = 0};
   }
 
   BiasPass bias_;
@@ -546,15 +579,15 @@ class WinogradConvolution : public Convolution {
 }  // namespace
 
 bool WinogradApplies(const ConvolutionShape& s) {
-  const int64_t lanes = Winograd(4).lanes;
-  return s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == 1 &&
-         s.stride_width == 1 && s.padding_height <= 2 && s.padding_width <= 2 && s.groups == 1 &&
-         s.in_channels % lanes == 0 && s.out_channels % lanes == 0 && ChooseTile(s) != 0;
+  const int64_t lanes = Winograd(WinogradForm::k4x4).lanes;
+  return s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == s.stride_width &&
+         s.stride_height <= 2 && s.padding_height <= 2 && s.padding_width <= 2 && s.groups == 1 &&
+         s.in_channels % lanes == 0 && s.out_channels % lanes == 0 && ChooseForm(s).has_value();
 }
 
 std::unique_ptr<Convolution> MakeWinogradConvolution(Device& device,
                                                      const ConvolutionShape& shape) {
-  return std::make_unique<WinogradConvolution>(device, shape, Winograd(ChooseTile(shape)));
+  return std::make_unique<WinogradConvolution>(device, shape, *ChooseForm(shape));
 }
 
 }  // namespace thinwire::cpu

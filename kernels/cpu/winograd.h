@@ -1,5 +1,5 @@
-// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3), with a quarter of the multiplications, or
-// F(2x2, 3x3) for the smallest images.
+// 3x3 convolutions of stride 1 and 2 by Winograd's algorithms, with a quarter to a half of the
+// multiplications.
 #pragma once
 
 #include <memory>
@@ -8,9 +8,9 @@
 
 namespace thinwire::cpu {
 
-/// Whether the three directions of `shape` can be computed so: 3x3, stride 1, padding up to 2, one
-/// group, channel counts that are multiples of the vector's width, and images on which the tiles do
-/// save multiplications.
+/// Whether the three directions of `shape` can be computed so: 3x3, stride 1 or 2, padding up to 2,
+/// one group, channel counts that are multiples of the vector's width, and images on which the
+/// tiles do save multiplications.
 bool WinogradApplies(const ConvolutionShape& shape);
 
 /// Results do not depend on the number of threads. Relative errors are about four times those of

@@ -1,12 +1,11 @@
-// The vectorised pieces of Winograd's convolutions F(4x4, 3x3) and F(2x2, 3x3), one set for each
-// instruction set.
+// The vectorised pieces of Winograd's convolutions with 3x3 filters, one set for each instruction
+// set.
 //
 // A 4x4 tile of output needs a 6x6 tile of input. With the matrices A, B, G of isa/winograd.cpp
 //   output tile      = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A
 //   filter gradient  = Gᵀ [ Σ_tiles (A y Aᵀ) ⊙ (Bᵀ x B) ] G
 // so 36 products for a tile and a pair of channels stand for the 144 of the definition; over
-// channels and tiles they are 36 matrix products, one for each position in the 6x6 tile. A 2x2 tile
-// takes 16 products instead of 36.
+// channels and tiles they are 36 matrix products, one for each position in the transformed tile.
 //
 // All channel counts are multiples of `lanes`. All functions work on one thread.
 #pragma once
@@ -15,12 +14,20 @@
 
 namespace thinwire::cpu {
 
-/// NHWC images and the grid of tiles that covers their output: tile (n, i, j) yields output pixels
-/// [t i, t i + t) x [t j, t j + t) of image n, t = 4 or 2, and is numbered in this order.
+enum class WinogradForm : uint8_t {
+  k4x4,                  // stride 1: 6x6 pixels to 4x4, 36 products for 144
+  k2x2,                  // stride 1: 4x4 pixels to 2x2, 16 products for 36
+  kStride2,              // 9x9 pixels to 4x4, 81 products for 144
+  kStride2BackwardEven,  // its data gradient for an even padding: 5x5 output gradients to 8x8
+  kStride2BackwardOdd,   // the same for an odd padding
+};
+
+/// NHWC images and a grid of tiles on them. Tiles are numbered (image, row, column); tile (i, j)
+/// starts at pixel (step i - padding_height, step j - padding_width) with the form's step.
 struct WinogradGrid {
   int64_t height, width, channels;  // of the images
   int64_t tile_rows, tile_columns;
-  int64_t padding_height, padding_width;  // on the input side; 0 on the output side
+  int64_t padding_height, padding_width;
 };
 
 /// Where a transformed value is: position * position + tile * tile + (channel / lanes) * block,
@@ -46,8 +53,11 @@ struct GemmArguments {
 };
 
 struct WinogradKernels {
-  int64_t tile;       // 4 or 2
-  int64_t positions;  // 36 or 16
+  const char* name;
+  int64_t tile;              // step of the output's tiles, and their size
+  int64_t positions;         // in the transformed tile
+  int64_t filters;           // in the transformed filter; several positions may share one
+  const uint8_t* filter_of;  // [positions]
   int64_t lanes;
   /// Rows that the matrix product takes at a time: tiles come best in multiples of it.
   int64_t rows;
@@ -68,7 +78,7 @@ struct WinogradKernels {
   /// change places and the filter is turned by 180 degrees.
   void (*filter)(const float* filter, int64_t out_channels, int64_t in_channels, bool backward,
                  int64_t begin, int64_t end, float* u, int64_t position_stride);
-  /// Gᵀ m G for output channels [begin, end): m is [positions][out_channels][in_channels], the
+  /// Gᵀ m G for output channels [begin, end): m is [filters][out_channels][in_channels], the
   /// result KRSC.
   void (*filter_gradient)(const float* m, int64_t position_stride, int64_t in_channels,
                           int64_t begin, int64_t end, float* filter_gradient);
@@ -76,7 +86,7 @@ struct WinogradKernels {
   void (*multiply_transposed)(const GemmArguments& arguments);
 };
 
-/// Those of the instruction set in use, for output tiles of 4x4 or 2x2.
-const WinogradKernels& Winograd(int64_t tile);
+/// Those of the instruction set in use.
+const WinogradKernels& Winograd(WinogradForm form);
 
 }  // namespace thinwire::cpu

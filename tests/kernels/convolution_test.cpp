@@ -61,11 +61,36 @@ double WinogradAmplification(int direction) {
   return worst * worst;
 }
 
+/// Likewise for stride 2: F(4, 2) with the points 0, ±a, b and infinity on the outer taps, and the
+/// middle tap as it is.
+double WinogradStride2Amplification(int direction) {
+  const double a = 0.75, b = 2, a2 = a * a;
+  const double points[] = {0, a, a, b};
+  const double factors[] = {1 / (a2 * b), 1 / (2 * a2 * (b - a)), 1 / (2 * a2 * (a + b)),
+                            1 / (b * (b * b - a2))};
+  const double input[] = {a2 * b + a2 + b + 1, a * b + (b - a) + 1, a * b + (a + b) + 1, a2 + 1};
+  const double infinity = a2 * b + a2 + b + 1;
+  double worst = 0;
+  for (int i = 0; i < (direction == 2 ? 2 : 4); ++i) {
+    double sum = 0;
+    for (int p = 0; p < 4; ++p) {
+      const double x = points[p], power = std::pow(x, i);
+      sum += direction == 2 ? factors[p] * power * (1 + x + x * x + x * x * x) * input[p]
+                            : power * factors[p] * (1 + x) * input[p];
+    }
+    if (i == (direction == 2 ? 1 : 3)) sum += infinity;
+    worst = std::max(worst, direction == 2 ? sum / 4 : (sum + 1) / 3);
+  }
+  return worst * worst;
+}
+
 double Amplification(const Convolution& convolution, int direction) {
   const std::string algorithm = convolution.algorithm(direction);
   if (algorithm.starts_with("winograd 4x4")) return WinogradAmplification(direction);
   // F(2x2, 3x3): likewise, |Bᵀ| has rows of sum 2, |G| of 1 and 3/2, |A| of 1 and 2.
   if (algorithm.starts_with("winograd 2x2")) return direction == 2 ? 9.0 : 64.0 / 9;
+  // Stride 2, F(4, 2) on the outer taps: the same sums, worked out by the same formula.
+  if (algorithm.starts_with("winograd stride 2")) return WinogradStride2Amplification(direction);
   return 1;
 }
 
@@ -141,6 +166,39 @@ TYPED_TEST(ConvolutionTest, AgreesForEveryImageSize) {
 }
 
 // Channel counts and tile counts on both sides of the bounds at which Winograd's passes change.
+TYPED_TEST(ConvolutionTest, AgreesForEveryImageSizeOfStride2) {
+  for (const auto& [height, width] : {std::pair{1, 1}, {4, 4}, {7, 8}, {8, 8}, {9, 10}, {33, 31}}) {
+    for (const int64_t padding : {0, 1, 2}) {
+      if (height + 2 * padding < 3) continue;
+      ExpectAgreesWithReference(*this->device_, {.batch = 2,
+                                                 .height = height,
+                                                 .width = width,
+                                                 .in_channels = 48,
+                                                 .out_channels = 48,
+                                                 .kernel_height = 3,
+                                                 .kernel_width = 3,
+                                                 .stride_height = 2,
+                                                 .stride_width = 2,
+                                                 .padding_height = padding,
+                                                 .padding_width = padding,
+                                                 .bias = true});
+    }
+  }
+  for (const auto& [in, out] : {std::pair{128, 144}, {256, 512}}) {
+    ExpectAgreesWithReference(*this->device_, {.batch = 2,
+                                               .height = 8,
+                                               .width = 8,
+                                               .in_channels = in,
+                                               .out_channels = out,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .stride_height = 2,
+                                               .stride_width = 2,
+                                               .padding_height = 1,
+                                               .padding_width = 1});
+  }
+}
+
 TYPED_TEST(ConvolutionTest, AgreesForManyChannels) {
   for (const auto& [in, out] : {std::pair{128, 128}, {256, 512}, {16, 1024}, {512, 272}}) {
     ExpectAgreesWithReference(*this->device_, {.batch = 1,
@@ -231,7 +289,8 @@ TYPED_TEST(ConvolutionTest, AgreesForUnequalSidesAndGroups) {
 // Shapes that take our own kernels; oneDNN's weight gradients are summed thread by thread.
 TEST(CpuConvolution, ResultsDoNotDependOnTheThreadCount) {
   for (const int64_t channels : {16, 64, 128, 512}) {
-    for (const int64_t size : {2, 9}) {
+    for (const int64_t size : {2, 8, 9}) {
+      const int64_t stride = size == 8 ? 2 : 1;
       const ConvolutionShape s{.batch = 7,
                                .height = size,
                                .width = size,
@@ -239,6 +298,8 @@ TEST(CpuConvolution, ResultsDoNotDependOnTheThreadCount) {
                                .out_channels = 272,
                                .kernel_height = 3,
                                .kernel_width = 3,
+                               .stride_height = stride,
+                               .stride_width = stride,
                                .padding_height = 1,
                                .padding_width = 1,
                                .bias = true};

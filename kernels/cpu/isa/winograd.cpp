@@ -1,7 +1,10 @@
-// F(4x4, 3x3) with the interpolation points 0, ±a, ±b and infinity (Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks", 2016). a = 5/8 and b = 3/2 instead of the
-// customary 1 and 2 are exact in binary and halve the rounding error; pairs ±p share their even and
-// odd parts.
+// F(4x4, 3x3) with the interpolation points 0, ±a, ±b and infinity, and F(2x2, 3x3) (Lavin and
+// Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). a = 5/8 and b = 3/2 instead of
+// the customary 1 and 2 are exact in binary and halve the rounding error; pairs ±p share their even
+// and odd parts.
+//
+// With stride 2 the outer two taps of a row meet the even pixels and the middle tap meets the odd
+// ones: the first are F(4, 2) with 5 products for 4 outputs, the second 4 plain products.
 //
 // Vectors run over channels. A tile's pixels are reached through pointers, so that pixels outside
 // the image are pointers to zeros (or to a sink) and border tiles need no code of their own.
@@ -14,12 +17,12 @@
 namespace thinwire::cpu::THINWIRE_ISA {
 namespace {
 
-// The matrices of F(kTile x kTile, 3x3), applied to vectors of lanes.
-template <int kTile>
-struct Matrices;
+// The matrices of each form in one dimension, applied to vectors of lanes. A transformed row has
+// kPositions values, a transformed filter kFilters; from kFilters - 1 on positions share the last.
 
-template <>
-struct Matrices<4> {
+struct Tiles4 {
+  static constexpr const char* kName = "winograd 4x4";
+  static constexpr int kTile = 4, kStep = 4, kSize = 6, kGradient = 4, kPositions = 6, kFilters = 6;
   static constexpr float kA = 0.625f, kB = 1.5f;
   static constexpr float kA2 = kA * kA, kB2 = kB * kB;
   // 1 / Π_{j ≠ i} (p_i - p_j), the factors of G.
@@ -80,8 +83,9 @@ struct Matrices<4> {
 };
 
 /// With the points 0, ±1 and infinity.
-template <>
-struct Matrices<2> {
+struct Tiles2 {
+  static constexpr const char* kName = "winograd 2x2";
+  static constexpr int kTile = 2, kStep = 2, kSize = 4, kGradient = 2, kPositions = 4, kFilters = 4;
   static void Input(const Floats* d, Floats* v) {
     v[0] = d[0] - d[2];
     v[1] = d[2] + d[1];
@@ -113,6 +117,104 @@ struct Matrices<2> {
   }
 };
 
+/// Points 0, ±a, b and infinity for the two outer taps; position 5 + i holds the middle tap's i-th.
+struct Stride2 {
+  static constexpr const char* kName = "winograd stride 2";
+  static constexpr int kTile = 4, kStep = 8, kSize = 9, kGradient = 4, kPositions = 9, kFilters = 6;
+  static constexpr float kA = 0.75f, kB = 2.0f, kA2 = kA * kA;
+  static constexpr float kFactor0 = 1 / (kA2 * kB);
+  static constexpr float kFactorPlus = 1 / (2 * kA2 * (kA - kB));
+  static constexpr float kFactorMinus = 1 / (2 * kA2 * (-kA - kB));
+  static constexpr float kFactorB = 1 / (kB * (kB * kB - kA2));
+
+  /// v = Bᵀ d of F(4, 2), for every kStride-th of d.
+  template <int kStride>
+  static void Interpolate(const Floats* d, Floats* v) {
+    const Floats d0 = d[0], d1 = d[kStride], d2 = d[2 * kStride], d3 = d[3 * kStride],
+                 d4 = d[4 * kStride];
+    const Floats difference = d3 - kA2 * d1;  // of (x² - a²)
+    v[0] = difference - kB * (d2 - kA2 * d0);
+    const Floats even = d3 - kB * d2, odd = kA * (d2 - kB * d1);
+    v[1] = even + odd;
+    v[2] = even - odd;
+    v[3] = difference;
+    v[4] = (d4 - kA2 * d2) - kB * difference;
+  }
+  static void Input(const Floats* d, Floats* v) {
+    Interpolate<2>(d, v);
+    v[5] = d[1];
+    v[6] = d[3];
+    v[7] = d[5];
+    v[8] = d[7];
+  }
+  static void Gradient(const Floats* y, Floats* z) {
+    const Floats even = y[0] + kA2 * y[2], odd = kA * (y[1] + kA2 * y[3]);
+    z[0] = y[0];
+    z[1] = even + odd;
+    z[2] = even - odd;
+    z[3] = y[0] + kB * (y[1] + kB * (y[2] + kB * y[3]));
+    z[4] = y[3];
+    z[5] = y[0];
+    z[6] = y[1];
+    z[7] = y[2];
+    z[8] = y[3];
+  }
+  /// y = Aᵀ m of F(4, 2).
+  static void Evaluate(const Floats* m, Floats* y) {
+    const Floats sum = m[1] + m[2], odd = kA * (m[1] - m[2]);
+    y[0] = m[0] + (sum + m[3]);
+    y[1] = odd + kB * m[3];
+    y[2] = kA2 * sum + kB * kB * m[3];
+    y[3] = kA2 * odd + (kB * kB * kB * m[3] + m[4]);
+  }
+  static void Output(const Floats* m, Floats* y) {
+    Evaluate(m, y);
+    y[0] += m[5];
+    y[1] += m[6];
+    y[2] += m[7];
+    y[3] += m[8];
+  }
+  static void Filter(const Floats* w, Floats* u) {
+    u[0] = kFactor0 * w[0];
+    u[1] = kFactorPlus * (w[0] + kA * w[2]);
+    u[2] = kFactorMinus * (w[0] - kA * w[2]);
+    u[3] = kFactorB * (w[0] + kB * w[2]);
+    u[4] = w[2];
+    u[5] = w[1];
+  }
+  static void FilterGradient(const Floats* m, Floats* w) {
+    const Floats plus = kFactorPlus * m[1], minus = kFactorMinus * m[2], b = kFactorB * m[3];
+    w[0] = kFactor0 * m[0] + (plus + minus) + b;
+    w[1] = m[5];
+    w[2] = kA * (plus - minus) + (kB * b + m[4]);
+  }
+};
+
+/// Pixel 2 i of the padded input gathers the outer taps of output gradients i - 1 and i, pixel
+/// 2 i + 1 the middle tap of output gradient i. Tiles start at a pixel of the image itself, which
+/// is an even or an odd one of the padded input.
+template <bool kOdd>
+struct Stride2Backward : Stride2 {
+  static constexpr int kTile = 8, kStep = 4, kSize = 5;
+  static void Input(const Floats* d, Floats* v) {
+    Interpolate<1>(d, v);
+    const Floats* middle = kOdd ? d : d + 1;
+    v[5] = middle[0];
+    v[6] = middle[1];
+    v[7] = middle[2];
+    v[8] = middle[3];
+  }
+  static void Output(const Floats* m, Floats* x) {
+    Floats outer[4];
+    Evaluate(m, outer);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      x[2 * i + kOdd] = outer[i];
+      x[2 * i + !kOdd] = m[5 + i];
+    }
+  }
+};
+
 /// out = T in Tᵀ for a kIn x kIn tile whose elements load(i, j) gives; store(i * kOut + j, value)
 /// takes the kOut x kOut results.
 template <int kIn, int kOut, void (*kApply)(const Floats*, Floats*), typename LoadElement,
@@ -120,32 +222,31 @@ template <int kIn, int kOut, void (*kApply)(const Floats*, Floats*), typename Lo
 inline __attribute__((always_inline)) void TransformTile(const LoadElement& load,
                                                          const StoreElement& store) {
   Floats half[kOut][kIn];
-#pragma GCC unroll 6
+#pragma GCC unroll 9
   for (int j = 0; j < kIn; ++j) {
     Floats column[kIn], result[kOut];
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < kIn; ++i) column[i] = load(i, j);
     kApply(column, result);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < kOut; ++i) half[i][j] = result[i];
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 9
   for (int i = 0; i < kOut; ++i) {
     Floats result[kOut];
     kApply(half[i], result);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int j = 0; j < kOut; ++j) store(i * kOut + j, result[j]);
   }
 }
 
-/// Pointers to the kSize x kSize pixels of a tile that starts kTile pixels after the last one;
-/// `outside` stands for those outside the image.
-template <int kTile, int kSize, typename Pointer>
+/// Pointers to the kSize x kSize pixels of a tile; `outside` stands for those outside the image.
+template <int kStep, int kSize, typename Pointer>
 inline void FindPixels(const WinogradGrid& grid, Pointer images, Pointer outside, int64_t tile,
                        Pointer* pixels) {
   const int64_t j = tile % grid.tile_columns, row = tile / grid.tile_columns;
   const int64_t i = row % grid.tile_rows, n = row / grid.tile_rows;
-  const int64_t top = kTile * i - grid.padding_height, left = kTile * j - grid.padding_width;
+  const int64_t top = kStep * i - grid.padding_height, left = kStep * j - grid.padding_width;
   const Pointer image = images + n * grid.height * grid.width * grid.channels;
   for (int64_t y = 0; y < kSize; ++y) {
     for (int64_t x = 0; x < kSize; ++x) {
@@ -157,14 +258,13 @@ inline void FindPixels(const WinogradGrid& grid, Pointer images, Pointer outside
   }
 }
 
-/// Tiles of kIn x kIn pixels to (kTile + 2) x (kTile + 2) positions.
-template <int kTile, int kIn, void (*kApply)(const Floats*, Floats*)>
+/// Tiles of kIn x kIn pixels to kOut x kOut positions.
+template <int kStep, int kIn, int kOut, void (*kApply)(const Floats*, Floats*)>
 void TransformImages(const WinogradGrid& grid, const float* images, const float* zeros,
                      int64_t first, int64_t count, float* v, const WinogradStrides& strides) {
-  constexpr int kOut = kTile + 2;
   for (int64_t tile = 0; tile < count; ++tile) {
     const float* pixels[kIn * kIn];
-    FindPixels<kTile, kIn>(grid, images, zeros, first + tile, pixels);
+    FindPixels<kStep, kIn>(grid, images, zeros, first + tile, pixels);
     float* out = v + tile * strides.tile;
     for (int64_t c = 0; c < grid.channels; c += kLanes) {
       // Stores go to many places: without their lines in the L1 cache each waits for the L2 cache.
@@ -181,18 +281,18 @@ void TransformImages(const WinogradGrid& grid, const float* images, const float*
   }
 }
 
-template <int kTile>
+template <typename Form>
 void Output(const WinogradGrid& grid, const float* m, const WinogradStrides& strides,
             const float* bias, float* sink, int64_t begin, int64_t end, int64_t first,
             int64_t count, float* images) {
-  constexpr int kIn = kTile + 2;
+  constexpr int kIn = Form::kPositions, kTile = Form::kTile;
   for (int64_t tile = 0; tile < count; ++tile) {
     float* pixels[kTile * kTile];
     FindPixels<kTile, kTile>(grid, images, sink, first + tile, pixels);
     const float* in = m + tile * strides.tile;
     for (int64_t c = begin; c < end; c += kLanes) {
       const Floats shift = Load<Floats>(bias + c);
-      TransformTile<kIn, kTile, Matrices<kTile>::Output>(
+      TransformTile<kIn, kTile, Form::Output>(
           [&](int i, int j) { return Load<Floats>(in + (i * kIn + j) * strides.position); },
           [&](int p, Floats x) { Store<Floats>(pixels[p] + c, x + shift); });
       in += strides.block;
@@ -225,7 +325,7 @@ inline void Transpose(Floats* rows) {
   }
 }
 
-template <int kTile>
+template <typename Form>
 void Filter(const float* filter, int64_t out_channels, int64_t in_channels, bool backward,
             int64_t begin, int64_t end, float* u, int64_t position_stride) {
   const int64_t depth = backward ? out_channels : in_channels;
@@ -241,7 +341,7 @@ void Filter(const float* filter, int64_t out_channels, int64_t in_channels, bool
         if (!backward) Transpose(taps[tap]);
       }
       for (int l = 0; l < kLanes; ++l) {
-        TransformTile<3, kTile + 2, Matrices<kTile>::Filter>(
+        TransformTile<3, Form::kFilters, Form::Filter>(
             [&](int i, int j) { return taps[i * 3 + j][l]; },
             [&](int p, Floats x) { Store(u + p * position_stride, x); });
         u += kLanes;
@@ -250,15 +350,15 @@ void Filter(const float* filter, int64_t out_channels, int64_t in_channels, bool
   }
 }
 
-template <int kTile>
+template <typename Form>
 void FilterGradient(const float* m, int64_t position_stride, int64_t in_channels, int64_t begin,
                     int64_t end, float* filter_gradient) {
-  constexpr int kIn = kTile + 2;
+  constexpr int kIn = Form::kFilters;
   for (int64_t k = begin; k < end; ++k) {
     for (int64_t c = 0; c < in_channels; c += kLanes) {
       const float* in = m + k * in_channels + c;
       float* out = filter_gradient + k * 9 * in_channels + c;
-      TransformTile<kIn, 3, Matrices<kTile>::FilterGradient>(
+      TransformTile<kIn, 3, Form::FilterGradient>(
           [&](int i, int j) { return Load<Floats>(in + (i * kIn + j) * position_stride); },
           [&](int p, Floats x) { Store(out + p * in_channels, x); });
     }
@@ -268,23 +368,55 @@ void FilterGradient(const float* m, int64_t position_stride, int64_t in_channels
 void Multiply(const GemmArguments& g) { MultiplyMatrices<kLanes>(g); }
 void MultiplyTransposed(const GemmArguments& g) { MultiplyMatrices<1>(g); }
 
-template <int kTile>
+template <typename Form>
+struct FilterOf {
+  uint8_t filter[Form::kPositions * Form::kPositions] = {};
+  constexpr FilterOf() {
+    for (int p = 0; p < Form::kPositions * Form::kPositions; ++p) {
+      const int row = p / Form::kPositions, column = p % Form::kPositions;
+      filter[p] =
+          static_cast<uint8_t>((row < Form::kFilters ? row : Form::kFilters - 1) * Form::kFilters +
+                               (column < Form::kFilters ? column : Form::kFilters - 1));
+    }
+  }
+};
+template <typename Form>
+constexpr FilterOf<Form> kFilterOf;
+
+template <typename Form>
 constexpr WinogradKernels kKernels = {
-    .tile = kTile,
-    .positions = (kTile + 2) * (kTile + 2),
+    .name = Form::kName,
+    .tile = Form::kTile,
+    .positions = Form::kPositions* Form::kPositions,
+    .filters = Form::kFilters* Form::kFilters,
+    .filter_of = kFilterOf<Form>.filter,
     .lanes = kLanes,
     .rows = kGemmRows,
-    .input = TransformImages<kTile, kTile + 2, Matrices<kTile>::Input>,
-    .gradient = TransformImages<kTile, kTile, Matrices<kTile>::Gradient>,
-    .output = Output<kTile>,
-    .filter = Filter<kTile>,
-    .filter_gradient = FilterGradient<kTile>,
+    .input = TransformImages<Form::kStep, Form::kSize, Form::kPositions, Form::Input>,
+    .gradient = TransformImages<Form::kGradient, Form::kGradient, Form::kPositions, Form::Gradient>,
+    .output = Output<Form>,
+    .filter = Filter<Form>,
+    .filter_gradient = FilterGradient<Form>,
     .multiply = Multiply,
     .multiply_transposed = MultiplyTransposed,
 };
 
 }  // namespace
 
-const WinogradKernels& Winograd(int64_t tile) { return tile == 2 ? kKernels<2> : kKernels<4>; }
+const WinogradKernels& Winograd(WinogradForm form) {
+  switch (form) {
+    case WinogradForm::k2x2:
+      return kKernels<Tiles2>;
+    case WinogradForm::kStride2:
+      return kKernels<Stride2>;
+    case WinogradForm::kStride2BackwardEven:
+      return kKernels<Stride2Backward<false>>;
+    case WinogradForm::kStride2BackwardOdd:
+      return kKernels<Stride2Backward<true>>;
+    case WinogradForm::k4x4:
+      break;
+  }
+  return kKernels<Tiles4>;
+}
 
 }  // namespace thinwire::cpu::THINWIRE_ISA
