@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -46,10 +45,8 @@ std::string RunOfCheckpoint(const std::string& path) {
 /// Continuing a run takes its own settings where neither flags nor a recipe say otherwise.
 Settings SettingsToResume(const CommandLine& command_line, const std::string& folder,
                           SettingSources& sources) {
-  const bool has_recipe = std::any_of(command_line.flags.begin(), command_line.flags.end(),
-                                      [](const auto& flag) { return flag.first == "config"; });
   const std::string file = folder + "/settings.toml";
-  if (has_recipe || !fs::exists(file)) return command_line.settings;
+  if (!command_line.recipe.empty() || !fs::exists(file)) return command_line.settings;
   Settings settings;
   sources.clear();
   ApplyRecipeFile(file, settings, &sources);

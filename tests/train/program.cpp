@@ -14,16 +14,11 @@
 
 namespace thinwire {
 
-std::string ProgramPath() {
-  const char* path = std::getenv("THINWIRE_BINARY");
-  return path == nullptr ? "" : path;
-}
-
 Program::Program(const std::vector<std::string>& arguments, long file_size_limit) {
   char name[] = "/tmp/thinwire-program-XXXXXX";
   if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp failed");
   folder_ = name;
-  const std::string program = ProgramPath();
+  const std::string program = THINWIRE_BINARY;
   std::vector<char*> argument_pointers = {const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) {
     argument_pointers.push_back(const_cast<char*>(argument.c_str()));

@@ -13,9 +13,6 @@ struct ProgramResult {
   std::string output, errors;
 };
 
-/// The program under test: what THINWIRE_BINARY names (ctest sets it); empty if that is unset.
-std::string ProgramPath();
-
 /// A started program; its output goes to files in a folder of its own.
 class Program {
  public:
