@@ -2,8 +2,8 @@
 //
 // Each pass reports GB_per_s, counting the bytes that the algorithm cannot avoid (an add: two
 // operands and the result; Adam: the gradient once, both moments and the parameters twice), and
-// share_of_copy, its speed over the best that copying reaches for as many bytes. Buffers outgrow
-// the last-level cache unless the name says "cached".
+// share_of_copy, its speed over a plain copy's. Buffers outgrow the last-level cache unless the
+// name says "cached".
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -48,29 +48,27 @@ double Seconds(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// GB/s of the best copy of tensors of `size` elements that this machine showed so far.
-double CopyBandwidth(int64_t size) {
-  static std::map<int64_t, double> best;
-  double& bandwidth = best[size];
-  for (int i = 0; i < 10; ++i) {
-    const double seconds = Seconds([=] { TheDevice().Copy(Tensor(0, size), Tensor(1, size)); });
-    bandwidth = std::max(bandwidth, 8e-9 * static_cast<double>(size) / seconds);
-  }
-  return bandwidth;
-}
-
-/// Times `work`, which moves `floats` float32 values an element. The counters tell of the fastest
-/// iteration: other programs can only take away.
+/// Times `work`, which moves `floats` float32 values an element, in turn with a copy: a machine
+/// that others use too changes its speed from one second to the next, and the two share what comes.
+/// The counters are medians.
 void Run(benchmark::State& state, int64_t size, double floats, const std::function<void()>& work) {
-  double copy = CopyBandwidth(size);
+  const auto copy = [=] { TheDevice().Copy(Tensor(0, size), Tensor(1, size)); };
+  std::vector<double> bandwidths, shares;
   work();
-  double seconds = Seconds(work);
-  for (auto _ : state) seconds = std::min(seconds, Seconds(work));
-  copy = std::max(copy, CopyBandwidth(size));
-  const double bandwidth = 4e-9 * floats * static_cast<double>(size) / seconds;
-  state.counters["best_us"] = 1e6 * seconds;
-  state.counters["GB_per_s"] = bandwidth;
-  state.counters["share_of_copy"] = bandwidth / copy;
+  for (auto _ : state) {
+    const double copy_seconds = Seconds(copy);
+    const double seconds = Seconds(work);
+    state.SetIterationTime(seconds);
+    bandwidths.push_back(4e-9 * floats * static_cast<double>(size) / seconds);
+    shares.push_back(floats / 2 * copy_seconds / seconds);
+  }
+  auto median = [](std::vector<double>& values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  };
+  state.counters["GB_per_s"] = median(bandwidths);
+  state.counters["share_of_copy"] = median(shares);
 }
 
 void Register(const std::string& name, double floats, const std::function<void(int64_t)>& work) {
@@ -79,7 +77,7 @@ void Register(const std::string& name, double floats, const std::function<void(i
     benchmark::RegisterBenchmark(
         (name + (cached ? "/cached" : "")).c_str(),
         [=](benchmark::State& state) { Run(state, size, floats, [=] { work(size); }); })
-        ->UseRealTime()
+        ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
   }
 }
@@ -218,7 +216,7 @@ void RegisterPooling() {
                                    Run(state, size, floats,
                                        [=] { operation(size).Forward(x, y, saved(size)); });
                                  })
-        ->UseRealTime()
+        ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
     benchmark::RegisterBenchmark(("max_pooling/backward" + suffix).c_str(),
                                  [=](benchmark::State& state) {
@@ -227,7 +225,7 @@ void RegisterPooling() {
                                    Run(state, size, floats,
                                        [=] { operation(size).Backward(y, saved(size), x); });
                                  })
-        ->UseRealTime()
+        ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
   }
   Register("global_average_pooling/forward", 1, [](int64_t n) {

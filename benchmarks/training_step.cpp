@@ -11,13 +11,14 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
-#include <limits>
-#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "kernels/error.h"
@@ -42,50 +43,55 @@ void Fill(Device& device, View view, uint64_t seed) {
   device.CopyFromHost(values.data(), view);
 }
 
-/// A network's convolutions by themselves, on memory of their own.
+/// A network's convolutions by themselves, in the order of a training step. Each has memory of its
+/// own, as it has in the network: with shared operands the caches would hold what they never do.
 class Convolutions {
  public:
   Convolutions(Device& device, const LayerGraph& graph, int64_t batch) : device_(device) {
-    int64_t input_size = 0, output_size = 0, filter_size = 0;
     for (const auto& layer : graph.layers()) {
       const auto* convolution = dynamic_cast<const ConvolutionLayer*>(layer.get());
       if (convolution == nullptr) continue;
       ConvolutionShape shape = convolution->shape();
       shape.batch = batch;
-      // The gradient of the image is never needed.
-      const bool data = convolution->inputs()[0] != 0;
-      entries_.push_back({device.MakeConvolution(shape), shape, data, {}});
-      input_size = std::max(input_size, shape.input_size());
-      output_size = std::max(output_size, shape.output_size());
-      filter_size = std::max(filter_size, shape.filter_size() + shape.out_channels);
+      Entry entry;
+      entry.operation = device.MakeConvolution(shape);
+      entry.has_bias = shape.bias;
+      entry.needs_data = convolution->inputs()[0] != 0;  // the image's gradient is never needed
+      const auto allocate = [&](int64_t size) { return device.Allocate(size * 4); };
+      entry.input = allocate(shape.input_size());
+      entry.input_gradient = allocate(shape.input_size());
+      entry.output = allocate(shape.output_size());
+      entry.filter = allocate(shape.filter_size());
+      entry.filter_gradient = allocate(shape.filter_size());
+      entry.bias = allocate(shape.out_channels);
+      Fill(device, entry.input.view(), 1);
+      Fill(device, entry.filter.view(), 2);
+      entries_.push_back(std::move(entry));
     }
-    input_ = device.Allocate(input_size * 4);
-    output_ = device.Allocate(output_size * 4);
-    filter_ = device.Allocate(filter_size * 4);
-    Fill(device, input_.view(), 1);
-    Fill(device, output_.view(), 2);
-    Fill(device, filter_.view(), 3);
   }
 
   double BestSeconds() {
-    double sum = 0;
     for (Entry& entry : entries_) {
-      const ConvolutionShape& shape = entry.shape;
-      const View input = input_.view().Slice(0, shape.input_size());
-      const View output = output_.view().Slice(0, shape.output_size());
-      const View filter = filter_.view().Slice(0, shape.filter_size());
-      const View bias =
-          shape.bias ? filter_.view().Slice(shape.filter_size(), shape.out_channels) : View();
-      Time(entry, 0, [&] { entry.operation->Forward(input, filter, bias, output); });
-      if (entry.data) {
-        Time(entry, 1, [&] { entry.operation->BackwardData(output, filter, input); });
+      const View bias = entry.has_bias ? entry.bias.view() : View();
+      Time(entry.best[0], [&] {
+        entry.operation->Forward(entry.input.view(), entry.filter.view(), bias,
+                                 entry.output.view());
+      });
+    }
+    double sum = 0;
+    for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+      const View bias = entry->has_bias ? entry->bias.view() : View();
+      Time(entry->best[2], [&] {
+        entry->operation->BackwardWeights(entry->input.view(), entry->output.view(),
+                                          entry->filter_gradient.view(), bias);
+      });
+      if (entry->needs_data) {
+        Time(entry->best[1], [&] {
+          entry->operation->BackwardData(entry->output.view(), entry->filter.view(),
+                                         entry->input_gradient.view());
+        });
       }
-      Time(entry, 2, [&] { entry.operation->BackwardWeights(input, output, filter, bias); });
-      // Gradients overwrote the filter; keep all values tame.
-      Fill(device_, filter, 3);
-      for (int direction = 0; direction < 3; ++direction) {
-        if (direction != 1 || entry.data) sum += entry.best[direction];
-      }
+      sum += entry->best[0] + entry->best[2] + (entry->needs_data ? entry->best[1] : 0);
     }
     return sum;
   }
@@ -93,22 +99,21 @@ class Convolutions {
  private:
   struct Entry {
     std::unique_ptr<Convolution> operation;
-    ConvolutionShape shape;
-    bool data;
-    double best[3] = {1e9, 1e9, 1e9};
+    bool has_bias = false, needs_data = false;
+    Buffer input, input_gradient, output, filter, filter_gradient, bias;
+    std::array<double, 3> best = {1e9, 1e9, 1e9};
   };
 
   template <typename Function>
-  void Time(Entry& entry, int direction, const Function& function) {
+  void Time(double& best, const Function& function) {
     const double start = Now();
     function();
     device_.Synchronize();
-    entry.best[direction] = std::min(entry.best[direction], Now() - start);
+    best = std::min(best, Now() - start);
   }
 
   Device& device_;
   std::vector<Entry> entries_;
-  Buffer input_, output_, filter_;
 };
 
 int Main(int argc, char** argv) {

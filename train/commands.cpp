@@ -84,6 +84,10 @@ int Train(const CommandLine& command_line) {
     checkpoint =
         CheckpointFolder(folder.checkpoints(), settings.checkpoint_hist).LoadNewest(&skipped);
     for (const std::string& damaged : skipped) PrintLine("Passing over " + damaged);
+    if (!checkpoint && !skipped.empty()) {
+      throw Error(fmt::format("none of the checkpoints in {} is readable", folder.checkpoints()),
+                  "start a new run in another --output");
+    }
   }
   settings.resume.clear();
   PrintLine(SettingsTable(settings, sources));

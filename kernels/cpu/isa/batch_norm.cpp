@@ -1,52 +1,42 @@
 // The four passes of batch normalisation over rows of [rows, width].
 //
-// Rows are taken four at a time, so that each channel's parameters and partial sums are loaded once
-// for four rows, and memory is read in order. Sums are float32 within kSumRows rows (a tree over
-// four rows, then one after the other) and float64 beyond.
+// All of them read memory strictly in order, a row after the other: tiles of several rows would
+// save loads of the channels' parameters, but memory delivers less to interleaved streams. Sums are
+// float32 within kSumRows rows and float64 beyond.
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/vector.h"
 
 namespace thinwire::cpu::THINWIRE_ISA {
 namespace {
 
-constexpr int64_t kTile = 4;      // rows at a time
-constexpr int64_t kSumRows = 64;  // rows summed in float32
+constexpr int64_t kSumRows = 32;  // rows summed in float32
 constexpr int64_t kStrip = 2048;  // channels at a time, so that partial sums stay in the L1 cache
-
-/// Calls body.operator()<V, kRows>(row, channel) on tiles that cover [begin, end) x [0, width).
-template <typename Body>
-inline void ForEachTile(int64_t begin, int64_t end, int64_t width, const Body& body) {
-  int64_t row = begin;
-  for (; row + kTile <= end; row += kTile) {
-    ForEach(width, [&]<typename V>(int64_t c) { body.template operator()<V, kTile>(row, c); });
-  }
-  for (; row < end; ++row) {
-    ForEach(width, [&]<typename V>(int64_t c) { body.template operator()<V, 1>(row, c); });
-  }
-}
+#ifndef GAP
+#define GAP 512
+#endif
+constexpr int64_t kGap = GAP;      // keeps the two sums of a channel from sharing an address's low bits
 
 /// Sums two values per element over all rows: pair.operator()<V>(row, channel, first, second) gives
 /// them.
 template <typename Pair>
 inline void SumPairs(int64_t rows, int64_t width, double* sum1, double* sum2, const Pair& pair) {
-  alignas(64) float partial1[kStrip], partial2[kStrip];
+  alignas(64) float partial[kStrip + kGap + kStrip];
+  float* const partial1 = partial;
+  float* const partial2 = partial + kStrip + kGap;
   for (int64_t strip = 0; strip < width; strip += kStrip) {
     const int64_t strip_width = width - strip < kStrip ? width - strip : kStrip;
     for (int64_t begin = 0; begin < rows; begin += kSumRows) {
       const int64_t end = begin + kSumRows < rows ? begin + kSumRows : rows;
       for (int64_t c = 0; c < strip_width; ++c) partial1[c] = partial2[c] = 0;
-      ForEachTile(begin, end, strip_width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
-        V first[kRows], second[kRows];
-        for (int64_t r = 0; r < kRows; ++r) {
-          pair.template operator()<V>(row + r, strip + c, first[r], second[r]);
-        }
-        if constexpr (kRows == kTile) {
-          first[0] = (first[0] + first[1]) + (first[2] + first[3]);
-          second[0] = (second[0] + second[1]) + (second[2] + second[3]);
-        }
-        Store<V>(partial1 + c, Load<V>(partial1 + c) + first[0]);
-        Store<V>(partial2 + c, Load<V>(partial2 + c) + second[0]);
-      });
+      for (int64_t row = begin; row < end; ++row) {
+        ForEach(strip_width, [&]<typename V>(int64_t c) {
+          V first, second;
+          pair.template operator()<V>(row, strip + c, first, second);
+          const V total1 = Load<V>(partial1 + c) + first, total2 = Load<V>(partial2 + c) + second;
+          Store<V>(partial1 + c, total1);
+          Store<V>(partial2 + c, total2);
+        });
+      }
       for (int64_t c = 0; c < strip_width; ++c) sum1[strip + c] += static_cast<double>(partial1[c]);
       for (int64_t c = 0; c < strip_width; ++c) sum2[strip + c] += static_cast<double>(partial2[c]);
     }
@@ -81,7 +71,7 @@ inline void WithFlags(bool a, bool b, bool c, const Function& function) {
 /// exactly the sign that the forward pass saw.
 template <typename V>
 inline V Affine(V centred, const float* factor, const float* shift) {
-  return centred * Load<V>(factor) + Load<V>(shift);
+  return MultiplyAdd(centred, Load<V>(factor), Load<V>(shift));
 }
 
 enum class Mask { kNone, kFromX, kFromY };
@@ -91,9 +81,9 @@ inline V MaskedGradient(const GradientArguments& in, int64_t i, int64_t c, V cen
   V gradient = Load<V>(in.gradient + i);
   if constexpr (kSecond) gradient += Load<V>(in.gradient2 + i);
   if constexpr (kMask == Mask::kFromX) {
-    return Affine<V>(centred, in.factor + c, in.shift + c) > V{} ? gradient : V{};
+    return Masked(Affine<V>(centred, in.factor + c, in.shift + c) > V{}, gradient);
   } else if constexpr (kMask == Mask::kFromY) {
-    return Load<V>(in.y + i) > V{} ? gradient : V{};
+    return Masked(Load<V>(in.y + i) > V{}, gradient);
   } else {
     return gradient;
   }
@@ -133,16 +123,15 @@ void Normalise(const NormaliseArguments& a) {
   const float* residual = a.residual;
   float* y = a.y;
   WithFlags(residual != nullptr, a.relu, a.stream, [&]<bool kResidual, bool kRelu, bool kStream>() {
-    ForEachTile(0, a.rows, width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
-      const V mean = Load<V>(a.mean + c);
-      for (int64_t r = 0; r < kRows; ++r) {
-        const int64_t i = (row + r) * width + c;
-        V value = Affine<V>(Load<V>(x + i) - mean, a.factor + c, a.shift + c);
+    for (int64_t row = 0; row < a.rows; ++row) {
+      ForEach(width, [&]<typename V>(int64_t c) {
+        const int64_t i = row * width + c;
+        V value = Affine<V>(Load<V>(x + i) - Load<V>(a.mean + c), a.factor + c, a.shift + c);
         if constexpr (kResidual) value += Load<V>(residual + i);
         if constexpr (kRelu) value = Positive<V>(value);
         Put<kStream>(y + i, value);
-      }
-    });
+      });
+    }
     if constexpr (kStream) FinishStream();
   });
 }
@@ -166,18 +155,17 @@ void BackwardApply(const ApplyArguments& a) {
   const int64_t width = in.width;
   WithGradient(in, a.addend != nullptr, [&]<Mask kMask, bool kSecond, bool kAddend>() {
     auto pass = [&]<bool kStream>() {
-      ForEachTile(0, in.rows, width, [&]<typename V, int64_t kRows>(int64_t row, int64_t c) {
-        const V mean = Load<V>(in.mean + c), factor = Load<V>(in.factor + c);
-        const V offset = Load<V>(a.offset + c), slope = Load<V>(a.slope + c);
-        for (int64_t r = 0; r < kRows; ++r) {
-          const int64_t i = (row + r) * width + c;
-          const V centred = Load<V>(in.x + i) - mean;
+      for (int64_t row = 0; row < in.rows; ++row) {
+        ForEach(width, [&]<typename V>(int64_t c) {
+          const int64_t i = row * width + c;
+          const V centred = Load<V>(in.x + i) - Load<V>(in.mean + c);
           const V gradient = MaskedGradient<V, kMask, kSecond>(in, i, c, centred);
-          V value = factor * gradient + (slope * centred + offset);
+          const V rest = Load<V>(a.slope + c) * centred + Load<V>(a.offset + c);
+          V value = Load<V>(in.factor + c) * gradient + rest;
           if constexpr (kAddend) value += Load<V>(a.addend + i);
           Put<kStream>(a.x_gradient + i, value);
-        }
-      });
+        });
+      }
       if constexpr (kStream) FinishStream();
     };
     if (a.stream) {

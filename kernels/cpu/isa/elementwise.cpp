@@ -40,8 +40,7 @@ void Relu(const float* x, float* y, int64_t count, bool stream) {
 void ReluBackward(const float* y, const float* y_gradient, float* x_gradient, int64_t count,
                   bool stream) {
   Fill(x_gradient, count, stream, [=]<typename V>(int64_t i) {
-    const V gradient = Load<V>(y_gradient + i);
-    return Load<V>(y + i) > V{} ? gradient : V{};
+    return Masked(Load<V>(y + i) > V{}, Load<V>(y_gradient + i));
   });
 }
 

@@ -83,6 +83,35 @@ inline Floats Sqrt(Floats value) {
 }
 inline float Sqrt(float value) { return __builtin_sqrtf(value); }
 
+/// a * b + c, rounded once where the instruction set can; the same way in the body and at the end.
+inline Floats MultiplyAdd(Floats a, Floats b, Floats c) {
+#if defined(THINWIRE_ISA_avx512)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(THINWIRE_ISA_avx2)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+inline float MultiplyAdd(float a, float b, float c) {
+#if defined(THINWIRE_ISA_avx512) || defined(THINWIRE_ISA_avx2)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/// `value` where `mask` holds, else 0. `value` is loaded whether or not the mask holds: compilers
+/// would make a masked load of it, which waits for the mask, and with it for another load.
+template <typename Mask>
+inline Floats Masked(Mask mask, Floats value) {
+#if defined(THINWIRE_ISA_avx512)
+  asm("" : "+v"(value));
+#endif
+  return mask ? value : Floats{};
+}
+inline float Masked(bool mask, float value) { return mask ? value : 0.0f; }
+
 /// max(value, 0) that lets NaN through.
 template <typename V>
 inline V Positive(V value) {
