@@ -44,7 +44,6 @@ struct Layout {
     tail_width = shape.rows % merge * shape.channels;
     const int64_t least = std::max(kMinChunkRows, kMinChunkElements / width);
     chunk_rows = std::max(least, (rows + kMaxChunks - 1) / kMaxChunks);
-    chunk_rows = (chunk_rows + 3) / 4 * 4;
     chunks = std::max<int64_t>(1, (rows + chunk_rows - 1) / chunk_rows);
   }
 
@@ -248,11 +247,9 @@ class CpuBatchNorm : public BatchNorm {
       double sum1[kChannelGrain] = {}, sum2[kChannelGrain] = {};
       for (int64_t chunk = 0; chunk < layout_.chunks; ++chunk) {
         const double* sums = scratch.sums + chunk * 2 * layout_.width;
-        for (int64_t first = 0; first < layout_.width; first += shape_.channels) {
-          for (int64_t c = begin; c < end; ++c) sum1[c - begin] += sums[first + c];
-          const double* sums2 = sums + layout_.width;
-          for (int64_t c = begin; c < end; ++c) sum2[c - begin] += sums2[first + c];
-        }
+        Isa().add_rows(sums + begin, layout_.merge, shape_.channels, end - begin, sum1);
+        Isa().add_rows(sums + layout_.width + begin, layout_.merge, shape_.channels, end - begin,
+                       sum2);
       }
       for (int64_t c = begin; c < end; ++c) function(c, sum1[c - begin], sum2[c - begin]);
     });

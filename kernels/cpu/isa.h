@@ -98,6 +98,8 @@ struct IsaKernels {
   /// Adds x - pivot and its square, over [rows, width], to two sums [width].
   void (*moments)(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
                   double* sum_squares);
+  /// sum[c] += x[row * stride + c] over the rows; what `moments` and the like leave in chunks.
+  void (*add_rows)(const double* x, int64_t rows, int64_t stride, int64_t width, double* sum);
   void (*normalise)(const NormaliseArguments& arguments);
   void (*backward_reduce)(const ReduceArguments& arguments);
   void (*backward_apply)(const ApplyArguments& arguments);
@@ -112,9 +114,8 @@ struct IsaKernels {
                                    const uint8_t* saved, int64_t row, float* x_gradient);
   void (*average_pooling_backward_row)(const PoolingArguments& shape, const float* y_gradient,
                                        int64_t row, float* x_gradient);
-  /// y[c] = factor * sum over rows of x[row * stride + c]
-  void (*mean_rows)(const float* x, int64_t rows, int64_t stride, int64_t width, float factor,
-                    float* y);
+  /// y[c] = factor * sum over rows of x[row * width + c]
+  void (*mean_rows)(const float* x, int64_t rows, int64_t width, float factor, float* y);
 
   void (*momentum_update)(const MomentumArguments&, const float* g, float* buffer, float* x,
                           int64_t count);

@@ -76,7 +76,9 @@ class CpuLoss : public Loss {
     double exponentials = 0, from_largest = 0;
     int64_t better = 0;
     for (int64_t j = 0; j < classes; ++j) {
-      exponentials += std::exp(logits[j] - largest);
+      const double exponential = std::exp(logits[j] - largest);
+      if (gradient != nullptr) gradient[j] = static_cast<float>(exponential);
+      exponentials += exponential;
       from_largest += logits[j] - largest;
       better += logits[j] > logits[label] || (logits[j] == logits[label] && j < label);
     }
@@ -88,7 +90,7 @@ class CpuLoss : public Loss {
     if (gradient != nullptr) {
       for (int64_t j = 0; j < classes; ++j) {
         const double target = uniform + (j == label ? 1 - smoothing : 0);
-        const double probability = std::exp(logits[j] - largest) / exponentials;
+        const double probability = gradient[j] / exponentials;
         gradient[j] = static_cast<float>(gradient_scale * (probability - target));
       }
     }

@@ -113,8 +113,8 @@ class CpuGlobalAveragePooling : public GlobalAveragePooling {
     assert(x.size == shape_.batch * image() && y.size == shape_.batch * shape_.channels);
     const float factor = 1.0f / static_cast<float>(shape_.pixels);
     ForEachImage([&](int64_t n) {
-      Isa().mean_rows(x.as<float>() + n * image(), shape_.pixels, shape_.channels, shape_.channels,
-                      factor, y.as<float>() + n * shape_.channels);
+      Isa().mean_rows(x.as<float>() + n * image(), shape_.pixels, shape_.channels, factor,
+                      y.as<float>() + n * shape_.channels);
     });
   }
 

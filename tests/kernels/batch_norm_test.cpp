@@ -17,7 +17,7 @@ using reference::Tolerance;
 
 /// Roundings in a float32 sum: differences and products before it, and what is added one after
 /// the other before float64 takes over; CUDA's trees are shallower. Worst case, not likely case.
-constexpr double kSumRoundings = 24;
+constexpr double kSumRoundings = 36;
 
 std::vector<double> Widen(const std::vector<float>& values) {
   return {values.begin(), values.end()};

@@ -11,18 +11,12 @@ namespace {
 
 constexpr int64_t kSumRows = 32;  // rows summed in float32
 constexpr int64_t kStrip = 2048;  // channels at a time, so that partial sums stay in the L1 cache
-#ifndef GAP
-#define GAP 512
-#endif
-constexpr int64_t kGap = GAP;      // keeps the two sums of a channel from sharing an address's low bits
 
 /// Sums two values per element over all rows: pair.operator()<V>(row, channel, first, second) gives
 /// them.
 template <typename Pair>
 inline void SumPairs(int64_t rows, int64_t width, double* sum1, double* sum2, const Pair& pair) {
-  alignas(64) float partial[kStrip + kGap + kStrip];
-  float* const partial1 = partial;
-  float* const partial2 = partial + kStrip + kGap;
+  alignas(64) float partial1[kStrip], partial2[kStrip];
   for (int64_t strip = 0; strip < width; strip += kStrip) {
     const int64_t strip_width = width - strip < kStrip ? width - strip : kStrip;
     for (int64_t begin = 0; begin < rows; begin += kSumRows) {
@@ -115,6 +109,12 @@ void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, do
              first = Load<V>(x + row * width + c) - Load<V>(pivot + c);
              second = first * first;
            });
+}
+
+void AddRows(const double* x, int64_t rows, int64_t stride, int64_t width, double* sum) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t c = 0; c < width; ++c) sum[c] += x[row * stride + c];
+  }
 }
 
 void Normalise(const NormaliseArguments& a) {

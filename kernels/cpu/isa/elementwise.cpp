@@ -54,44 +54,82 @@ void Average(const float* x, float decay, float complement, float* average, int6
   });
 }
 
+namespace {
+
+typedef uint64_t Counters __attribute__((vector_size(4 * kLanes)));
+constexpr int kCounters = kLanes / 2;
+
+/// The 64-bit products of the low halves.
+inline Counters MultiplyLow(Counters a, Counters b) {
+#if defined(THINWIRE_ISA_avx512)
+  return (Counters)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);
+#elif defined(THINWIRE_ISA_avx2)
+  return (Counters)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (Counters)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);
+#endif
+}
+
+struct RandomWords {
+  Ints first, second;
+};
+
+/// Philox4x32-10 (kernels/random.h) of the kCounters counters from `index` on: 4 * kCounters words
+/// in the order of their elements. Each 64-bit lane holds a word in its low half; what is left in
+/// the high half does not matter to the products, and is cut at the end.
+inline RandomWords Philox(uint64_t seed, uint64_t step, uint64_t index) {
+  Counters indices;
+  for (int i = 0; i < kCounters; ++i) indices[i] = index + static_cast<uint64_t>(i);
+  Counters c0 = indices, c1 = indices >> 32, c2 = Counters{} + step, c3 = Counters{} + (step >> 32);
+  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+    const Counters p0 = MultiplyLow(c0, Counters{} + 0xD2511F53u);
+    const Counters p1 = MultiplyLow(c2, Counters{} + 0xCD9E8D57u);
+    c0 = (p1 >> 32) ^ c1 ^ k0;
+    c1 = p1;
+    c2 = (p0 >> 32) ^ c3 ^ k1;
+    c3 = p0;
+  }
+  const Counters low = (c0 & 0xFFFFFFFFu) | (c1 << 32), high = (c2 & 0xFFFFFFFFu) | (c3 << 32);
+#if defined(THINWIRE_ISA_avx512)
+  return {(Ints)__builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11),
+          (Ints)__builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15)};
+#elif defined(THINWIRE_ISA_avx2)
+  return {(Ints)__builtin_shufflevector(low, high, 0, 4, 1, 5),
+          (Ints)__builtin_shufflevector(low, high, 2, 6, 3, 7)};
+#else
+  return {(Ints)__builtin_shufflevector(low, high, 0, 2),
+          (Ints)__builtin_shufflevector(low, high, 1, 3)};
+#endif
+}
+
+}  // namespace
+
 void Dropout(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
              int64_t count) {
-  // Philox4x32-10 (kernels/random.h) on many counters at once: four words, so four elements, each.
-  constexpr int kCounters = 32;
   const float factor = 1.0f / (1.0f - rate);
-  for (int64_t begin = 0; begin < count; begin += 4 * kCounters) {
-    uint32_t c0[kCounters], c1[kCounters], c2[kCounters], c3[kCounters];
-    const uint64_t index = static_cast<uint64_t>(first + begin) / 4;
-    for (int i = 0; i < kCounters; ++i) {
-      c0[i] = static_cast<uint32_t>(index + i);
-      c1[i] = static_cast<uint32_t>((index + i) >> 32);
-      c2[i] = static_cast<uint32_t>(step);
-      c3[i] = static_cast<uint32_t>(step >> 32);
+  // The upper 24 bits of a word, as a fraction, are at least `rate`.
+  const int32_t threshold = static_cast<int32_t>(__builtin_ceilf(rate * 0x1p24f));
+  auto drop = [=](Ints words, Floats values) {
+    const Ints bits = (words >> 8) & 0xFFFFFF;
+    return Masked(bits >= threshold, factor * values);
+  };
+  for (int64_t i = 0; i < count; i += 2 * kLanes) {
+    const RandomWords words = Philox(seed, step, static_cast<uint64_t>(first + i) / 4);
+    if (i + 2 * kLanes <= count) {
+      const Floats second = Load<Floats>(x + i + kLanes);
+      Store(y + i, drop(words.first, Load<Floats>(x + i)));
+      Store(y + i + kLanes, drop(words.second, second));
+      continue;
     }
-    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-      for (int i = 0; i < kCounters; ++i) {
-        const uint64_t p0 = uint64_t{0xD2511F53u} * c0[i];
-        const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2[i];
-        c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
-        c1[i] = static_cast<uint32_t>(p1);
-        c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
-        c3[i] = static_cast<uint32_t>(p0);
-      }
-    }
-    float uniform[4 * kCounters];
-    for (int i = 0; i < kCounters; ++i) {
-      uniform[4 * i] = static_cast<float>(static_cast<int32_t>(c0[i] >> 8)) * 0x1p-24f;
-      uniform[4 * i + 1] = static_cast<float>(static_cast<int32_t>(c1[i] >> 8)) * 0x1p-24f;
-      uniform[4 * i + 2] = static_cast<float>(static_cast<int32_t>(c2[i] >> 8)) * 0x1p-24f;
-      uniform[4 * i + 3] = static_cast<float>(static_cast<int32_t>(c3[i] >> 8)) * 0x1p-24f;
-    }
-    const int64_t left = count - begin < 4 * kCounters ? count - begin : 4 * kCounters;
-    ForEach(left, [&]<typename V>(int64_t i) {
-      const V value = factor * Load<V>(x + begin + i);
-      const V kept = Load<V>(uniform + i) < V{} + rate ? V{} : value;
-      Store<V>(y + begin + i, kept);
-    });
+    float rest[2 * kLanes] = {};
+    const size_t bytes = static_cast<size_t>(count - i) * sizeof(float);
+    __builtin_memcpy(rest, x + i, bytes);
+    Store(rest, drop(words.first, Load<Floats>(rest)));
+    Store(rest + kLanes, drop(words.second, Load<Floats>(rest + kLanes)));
+    __builtin_memcpy(y + i, rest, bytes);
   }
 }
 

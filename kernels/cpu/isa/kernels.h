@@ -20,6 +20,7 @@ int64_t FirstNonFinite(const float* x, int64_t count);
 
 void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
              double* sum_squares);
+void AddRows(const double* x, int64_t rows, int64_t stride, int64_t width, double* sum);
 void Normalise(const NormaliseArguments& arguments);
 void BackwardReduce(const ReduceArguments& arguments);
 void BackwardApply(const ApplyArguments& arguments);
@@ -32,7 +33,7 @@ void MaxPoolingBackwardRow(const PoolingArguments& shape, const float* y_gradien
                            const uint8_t* saved, int64_t row, float* x_gradient);
 void AveragePoolingBackwardRow(const PoolingArguments& shape, const float* y_gradient, int64_t row,
                                float* x_gradient);
-void MeanRows(const float* x, int64_t rows, int64_t stride, int64_t width, float factor, float* y);
+void MeanRows(const float* x, int64_t rows, int64_t width, float factor, float* y);
 
 void MomentumUpdate(const MomentumArguments& a, const float* g, float* buffer, float* x,
                     int64_t count);

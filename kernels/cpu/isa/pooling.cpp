@@ -43,6 +43,15 @@ inline float AverageFactor(const PoolingArguments& s, int64_t out_row, int64_t o
   return 1.0f / static_cast<float>(area);
 }
 
+constexpr int kMaxWindow = 256;  // positions fit a byte
+
+/// A pixel on the other side of a max pooling: its first element, and its position in the window
+/// (forward) or the position of the pixel at hand in that window (backward).
+struct Neighbour {
+  int64_t offset;
+  int32_t position;
+};
+
 /// What a comparison of two V gives, and the type of positions that go with it.
 template <typename V>
 struct Traits;
@@ -85,28 +94,25 @@ void MaxPoolingRow(const PoolingArguments& s, const float* image, int64_t out_ro
   for (int64_t column = 0; column < s.out_width; ++column) {
     const Range columns = WindowColumns(s, column);
     const int64_t origin_column = column * s.stride_width - s.padding_width;
+    Neighbour window[kMaxWindow];
+    int count = 0;
+    for (int64_t h = rows.begin; h < rows.end; ++h) {
+      for (int64_t w = columns.begin; w < columns.end; ++w) {
+        const int64_t position = (h - origin_row) * s.window_width + (w - origin_column);
+        window[count++] = {(h * s.width + w) * s.channels, static_cast<int32_t>(position)};
+      }
+    }
     const int64_t out = column * s.channels;
     ForEach(s.channels, [&]<typename V>(int64_t c) {
       using P = typename Traits<V>::Position;
-      V largest{};
-      P position{};
-      bool first = true;
-      for (int64_t h = rows.begin; h < rows.end; ++h) {
-        for (int64_t w = columns.begin; w < columns.end; ++w) {
-          const V value = Load<V>(image + (h * s.width + w) * s.channels + c);
-          const int32_t here =
-              static_cast<int32_t>((h - origin_row) * s.window_width + (w - origin_column));
-          if (first) {
-            largest = value;
-            position = P{} + here;
-            first = false;
-            continue;
-          }
-          // The first NaN wins and stays: no comparison with NaN holds.
-          const auto keeps = (value <= largest) | (largest != largest);
-          largest = keeps ? largest : value;
-          position = keeps ? position : P(P{} + here);
-        }
+      V largest = Load<V>(image + window[0].offset + c);
+      P position = P{} + window[0].position;
+      for (int k = 1; k < count; ++k) {
+        const V value = Load<V>(image + window[k].offset + c);
+        // The first NaN wins and stays: no comparison with NaN holds.
+        const auto keeps = (value <= largest) | (largest != largest);
+        largest = keeps ? largest : value;
+        position = keeps ? position : P(P{} + window[k].position);
       }
       Store<V>(y + out + c, largest);
       if (saved != nullptr) StorePositions(saved + out + c, position);
@@ -138,17 +144,23 @@ void MaxPoolingBackwardRow(const PoolingArguments& s, const float* y_gradient, c
   for (int64_t column = 0; column < s.width; ++column) {
     const Range out_columns =
         Covering(column, s.stride_width, s.padding_width, s.window_width, s.out_width);
+    Neighbour windows[kMaxWindow];
+    int count = 0;
+    for (int64_t h = out_rows.begin; h < out_rows.end; ++h) {
+      const int64_t window_row = row - (h * s.stride_height - s.padding_height);
+      for (int64_t w = out_columns.begin; w < out_columns.end; ++w) {
+        const int64_t window_column = column - (w * s.stride_width - s.padding_width);
+        windows[count++] = {(h * s.out_width + w) * s.channels,
+                            static_cast<int32_t>(window_row * s.window_width + window_column)};
+      }
+    }
     ForEach(s.channels, [&]<typename V>(int64_t c) {
       using P = typename Traits<V>::Position;
       V sum{};
-      for (int64_t h = out_rows.begin; h < out_rows.end; ++h) {
-        const int64_t window_row = row - (h * s.stride_height - s.padding_height);
-        for (int64_t w = out_columns.begin; w < out_columns.end; ++w) {
-          const int64_t window_column = column - (w * s.stride_width - s.padding_width);
-          const int64_t i = (h * s.out_width + w) * s.channels + c;
-          const P here = P{} + static_cast<int32_t>(window_row * s.window_width + window_column);
-          sum += LoadPositions<P>(saved + i) == here ? Load<V>(y_gradient + i) : V{};
-        }
+      for (int k = 0; k < count; ++k) {
+        const int64_t i = windows[k].offset + c;
+        sum += Masked(LoadPositions<P>(saved + i) == P{} + windows[k].position,
+                      Load<V>(y_gradient + i));
       }
       Store<V>(x_gradient + column * s.channels + c, sum);
     });
@@ -175,23 +187,20 @@ void AveragePoolingBackwardRow(const PoolingArguments& s, const float* y_gradien
   }
 }
 
-void MeanRows(const float* x, int64_t rows, int64_t stride, int64_t width, float factor, float* y) {
-  constexpr int64_t kBlock = 16;  // rows summed on their own, which keeps rounding small
-  ForEach(width, [&]<typename V>(int64_t c) {
-    V sum{};
-    for (int64_t begin = 0; begin < rows; begin += kBlock) {
-      const int64_t end = begin + kBlock < rows ? begin + kBlock : rows;
-      V even{}, odd{};
-      int64_t row = begin;
-      for (; row + 2 <= end; row += 2) {
-        even += Load<V>(x + row * stride + c);
-        odd += Load<V>(x + (row + 1) * stride + c);
-      }
-      if (row < end) even += Load<V>(x + row * stride + c);
-      sum += even + odd;
+void MeanRows(const float* x, int64_t rows, int64_t width, float factor, float* y) {
+  constexpr int64_t kStrip = 2048;  // channels at a time, so that sums stay in the L1 cache
+  alignas(64) float sums[kStrip];
+  for (int64_t strip = 0; strip < width; strip += kStrip) {
+    const int64_t strip_width = width - strip < kStrip ? width - strip : kStrip;
+    for (int64_t c = 0; c < strip_width; ++c) sums[c] = 0;
+    for (int64_t row = 0; row < rows; ++row) {
+      ForEach(strip_width, [&]<typename V>(int64_t c) {
+        Store<V>(sums + c, Load<V>(sums + c) + Load<V>(x + row * width + strip + c));
+      });
     }
-    Store<V>(y + c, sum * factor);
-  });
+    ForEach(strip_width,
+            [&]<typename V>(int64_t c) { Store<V>(y + strip + c, factor * Load<V>(sums + c)); });
+  }
 }
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

@@ -18,6 +18,7 @@ const IsaKernels& Kernels() {
       .sum_of_squares = SumOfSquares,
       .first_non_finite = FirstNonFinite,
       .moments = Moments,
+      .add_rows = AddRows,
       .normalise = Normalise,
       .backward_reduce = BackwardReduce,
       .backward_apply = BackwardApply,
