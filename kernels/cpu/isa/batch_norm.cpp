@@ -9,8 +9,17 @@
 namespace thinwire::cpu::THINWIRE_ISA {
 namespace {
 
-constexpr int64_t kSumRows = 32;  // rows summed in float32
+constexpr int64_t kSumRows = 32;     // rows summed in float32
+constexpr int64_t kPrefetch = 2048;  // elements ahead
 constexpr int64_t kStrip = 2048;  // channels at a time, so that partial sums stay in the L1 cache
+
+/// Calls body.operator()<V>(element, channel) on all of [rows, width].
+template <typename Body>
+inline void ForEachElement(int64_t rows, int64_t width, const Body& body) {
+  for (int64_t first = 0; first < rows * width; first += width) {
+    ForEach(width, [&]<typename V>(int64_t c) { body.template operator()<V>(first + c, c); });
+  }
+}
 
 /// Sums two values per element over all rows: pair.operator()<V>(row, channel, first, second) gives
 /// them.
@@ -106,6 +115,8 @@ void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, do
              double* sum_squares) {
   SumPairs(rows, width, sum, sum_squares,
            [=]<typename V>(int64_t row, int64_t c, V& first, V& second) {
+             // The one pass that only reads, and little: it would wait for memory.
+             __builtin_prefetch(x + row * width + c + kPrefetch);
              first = Load<V>(x + row * width + c) - Load<V>(pivot + c);
              second = first * first;
            });
@@ -123,15 +134,12 @@ void Normalise(const NormaliseArguments& a) {
   const float* residual = a.residual;
   float* y = a.y;
   WithFlags(residual != nullptr, a.relu, a.stream, [&]<bool kResidual, bool kRelu, bool kStream>() {
-    for (int64_t row = 0; row < a.rows; ++row) {
-      ForEach(width, [&]<typename V>(int64_t c) {
-        const int64_t i = row * width + c;
-        V value = Affine<V>(Load<V>(x + i) - Load<V>(a.mean + c), a.factor + c, a.shift + c);
-        if constexpr (kResidual) value += Load<V>(residual + i);
-        if constexpr (kRelu) value = Positive<V>(value);
-        Put<kStream>(y + i, value);
-      });
-    }
+    ForEachElement(a.rows, width, [&]<typename V>(int64_t i, int64_t c) {
+      V value = Affine<V>(Load<V>(x + i) - Load<V>(a.mean + c), a.factor + c, a.shift + c);
+      if constexpr (kResidual) value += Load<V>(residual + i);
+      if constexpr (kRelu) value = Positive<V>(value);
+      Put<kStream>(y + i, value);
+    });
     if constexpr (kStream) FinishStream();
   });
 }
@@ -155,17 +163,14 @@ void BackwardApply(const ApplyArguments& a) {
   const int64_t width = in.width;
   WithGradient(in, a.addend != nullptr, [&]<Mask kMask, bool kSecond, bool kAddend>() {
     auto pass = [&]<bool kStream>() {
-      for (int64_t row = 0; row < in.rows; ++row) {
-        ForEach(width, [&]<typename V>(int64_t c) {
-          const int64_t i = row * width + c;
-          const V centred = Load<V>(in.x + i) - Load<V>(in.mean + c);
-          const V gradient = MaskedGradient<V, kMask, kSecond>(in, i, c, centred);
-          const V rest = Load<V>(a.slope + c) * centred + Load<V>(a.offset + c);
-          V value = Load<V>(in.factor + c) * gradient + rest;
-          if constexpr (kAddend) value += Load<V>(a.addend + i);
-          Put<kStream>(a.x_gradient + i, value);
-        });
-      }
+      ForEachElement(in.rows, width, [&]<typename V>(int64_t i, int64_t c) {
+        const V centred = Load<V>(in.x + i) - Load<V>(in.mean + c);
+        const V gradient = MaskedGradient<V, kMask, kSecond>(in, i, c, centred);
+        const V rest = Load<V>(a.slope + c) * centred + Load<V>(a.offset + c);
+        V value = Load<V>(in.factor + c) * gradient + rest;
+        if constexpr (kAddend) value += Load<V>(a.addend + i);
+        Put<kStream>(a.x_gradient + i, value);
+      });
       if constexpr (kStream) FinishStream();
     };
     if (a.stream) {

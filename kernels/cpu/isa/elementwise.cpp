@@ -80,8 +80,9 @@ struct RandomWords {
 /// in the order of their elements. Each 64-bit lane holds a word in its low half; what is left in
 /// the high half does not matter to the products, and is cut at the end.
 inline RandomWords Philox(uint64_t seed, uint64_t step, uint64_t index) {
-  Counters indices;
-  for (int i = 0; i < kCounters; ++i) indices[i] = index + static_cast<uint64_t>(i);
+  Counters lanes{};
+  for (int i = 0; i < kCounters; ++i) lanes[i] = static_cast<uint64_t>(i);
+  const Counters indices = lanes + index;
   Counters c0 = indices, c1 = indices >> 32, c2 = Counters{} + step, c3 = Counters{} + (step >> 32);
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {

@@ -1,6 +1,6 @@
 // Pooling over windows, a row of pixels at a time, vectorised over channels. The backward passes
-// gather: each input pixel visits the windows that cover it, so it is written once and nothing is
-// added by two threads.
+// make one row of input pixels from all windows that touch it, so that no two threads add to one
+// pixel.
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/vector.h"
 
@@ -45,9 +45,8 @@ inline float AverageFactor(const PoolingArguments& s, int64_t out_row, int64_t o
 
 constexpr int kMaxWindow = 256;  // positions fit a byte
 
-/// A pixel on the other side of a max pooling: its first element, and its position in the window
-/// (forward) or the position of the pixel at hand in that window (backward).
-struct Neighbour {
+/// A pixel of a window: its first element, from the window's first column on, and its position.
+struct WindowPixel {
   int64_t offset;
   int32_t position;
 };
@@ -64,9 +63,20 @@ struct Traits<float> {
   using Position = int32_t;
 };
 
+// Written out, since g++ 12 converts vectors of bytes one by one.
 inline void StorePositions(uint8_t* saved, Ints positions) {
+#if defined(THINWIRE_ISA_avx512)
+  const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)positions);
+  __builtin_memcpy(saved, &bytes, sizeof(bytes));
+#elif defined(THINWIRE_ISA_avx2)
+  const __m256i all = (__m256i)positions;
+  const __m128i words =
+      _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64((__m128i*)saved, _mm_packus_epi16(words, words));
+#else
   const Bytes bytes = __builtin_convertvector(positions, Bytes);
   __builtin_memcpy(saved, &bytes, sizeof(bytes));
+#endif
 }
 inline void StorePositions(uint8_t* saved, int32_t position) {
   *saved = static_cast<uint8_t>(position);
@@ -76,9 +86,15 @@ template <typename P>
 inline P LoadPositions(const uint8_t* saved);
 template <>
 inline Ints LoadPositions<Ints>(const uint8_t* saved) {
+#if defined(THINWIRE_ISA_avx512)
+  return (Ints)_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128((const __m128i*)saved));
+#elif defined(THINWIRE_ISA_avx2)
+  return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)saved));
+#else
   Bytes bytes;
   __builtin_memcpy(&bytes, saved, sizeof(bytes));
   return __builtin_convertvector(bytes, Ints);
+#endif
 }
 template <>
 inline int32_t LoadPositions<int32_t>(const uint8_t* saved) {
@@ -91,24 +107,31 @@ void MaxPoolingRow(const PoolingArguments& s, const float* image, int64_t out_ro
                    uint8_t* saved) {
   const Range rows = WindowRows(s, out_row);
   const int64_t origin_row = out_row * s.stride_height - s.padding_height;
+  WindowPixel window[kMaxWindow];
+  int count = 0;
+  Range listed{0, 0};  // columns of the window that the list holds: all the same away from borders
   for (int64_t column = 0; column < s.out_width; ++column) {
-    const Range columns = WindowColumns(s, column);
     const int64_t origin_column = column * s.stride_width - s.padding_width;
-    Neighbour window[kMaxWindow];
-    int count = 0;
-    for (int64_t h = rows.begin; h < rows.end; ++h) {
-      for (int64_t w = columns.begin; w < columns.end; ++w) {
-        const int64_t position = (h - origin_row) * s.window_width + (w - origin_column);
-        window[count++] = {(h * s.width + w) * s.channels, static_cast<int32_t>(position)};
+    const Range cut = WindowColumns(s, column);
+    const Range columns{cut.begin - origin_column, cut.end - origin_column};
+    if (columns.begin != listed.begin || columns.end != listed.end) {
+      listed = columns;
+      count = 0;
+      for (int64_t h = rows.begin; h < rows.end; ++h) {
+        for (int64_t w = columns.begin; w < columns.end; ++w) {
+          const int64_t position = (h - origin_row) * s.window_width + w;
+          window[count++] = {(h * s.width + w) * s.channels, static_cast<int32_t>(position)};
+        }
       }
     }
+    const float* origin = image + origin_column * s.channels;
     const int64_t out = column * s.channels;
     ForEach(s.channels, [&]<typename V>(int64_t c) {
       using P = typename Traits<V>::Position;
-      V largest = Load<V>(image + window[0].offset + c);
+      V largest = Load<V>(origin + (window[0].offset + c));
       P position = P{} + window[0].position;
       for (int k = 1; k < count; ++k) {
-        const V value = Load<V>(image + window[k].offset + c);
+        const V value = Load<V>(origin + (window[k].offset + c));
         // The first NaN wins and stays: no comparison with NaN holds.
         const auto keeps = (value <= largest) | (largest != largest);
         largest = keeps ? largest : value;
@@ -139,31 +162,27 @@ void AveragePoolingRow(const PoolingArguments& s, const float* image, int64_t ou
 
 void MaxPoolingBackwardRow(const PoolingArguments& s, const float* y_gradient, const uint8_t* saved,
                            int64_t row, float* x_gradient) {
+  ForEach(s.width * s.channels, [=]<typename V>(int64_t i) { Store(x_gradient + i, V{}); });
   const Range out_rows =
       Covering(row, s.stride_height, s.padding_height, s.window_height, s.out_height);
-  for (int64_t column = 0; column < s.width; ++column) {
-    const Range out_columns =
-        Covering(column, s.stride_width, s.padding_width, s.window_width, s.out_width);
-    Neighbour windows[kMaxWindow];
-    int count = 0;
-    for (int64_t h = out_rows.begin; h < out_rows.end; ++h) {
-      const int64_t window_row = row - (h * s.stride_height - s.padding_height);
-      for (int64_t w = out_columns.begin; w < out_columns.end; ++w) {
-        const int64_t window_column = column - (w * s.stride_width - s.padding_width);
-        windows[count++] = {(h * s.out_width + w) * s.channels,
-                            static_cast<int32_t>(window_row * s.window_width + window_column)};
-      }
+  for (int64_t h = out_rows.begin; h < out_rows.end; ++h) {
+    const int64_t window_row = row - (h * s.stride_height - s.padding_height);
+    for (int64_t w = 0; w < s.out_width; ++w) {
+      const int64_t origin_column = w * s.stride_width - s.padding_width;
+      const Range columns = WindowColumns(s, w);
+      const int64_t out = (h * s.out_width + w) * s.channels;
+      const int64_t positions = window_row * s.window_width - origin_column;
+      ForEach(s.channels, [&]<typename V>(int64_t c) {
+        using P = typename Traits<V>::Position;
+        const V gradient = Load<V>(y_gradient + out + c);
+        const P winner = LoadPositions<P>(saved + out + c);
+        for (int64_t column = columns.begin; column < columns.end; ++column) {
+          float* pixel = x_gradient + column * s.channels + c;
+          const P here = P{} + static_cast<int32_t>(positions + column);
+          Store<V>(pixel, Load<V>(pixel) + Masked(winner == here, gradient));
+        }
+      });
     }
-    ForEach(s.channels, [&]<typename V>(int64_t c) {
-      using P = typename Traits<V>::Position;
-      V sum{};
-      for (int k = 0; k < count; ++k) {
-        const int64_t i = windows[k].offset + c;
-        sum += Masked(LoadPositions<P>(saved + i) == P{} + windows[k].position,
-                      Load<V>(y_gradient + i));
-      }
-      Store<V>(x_gradient + column * s.channels + c, sum);
-    });
   }
 }
 
