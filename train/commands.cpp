@@ -115,8 +115,11 @@ TrainedModel FindTrainedModel(const CommandLine& command_line) {
     }
     found.checkpoint = LoadCheckpointOf(command_line.positional);
     found.settings = {};
+    const std::string run_settings = command_line.positional + "/settings.toml";
     const auto stored = found.checkpoint->strings.find("settings");
-    if (stored != found.checkpoint->strings.end()) {
+    if (fs::exists(run_settings)) {
+      ApplyRecipeFile(run_settings, found.settings);
+    } else if (stored != found.checkpoint->strings.end()) {
       ApplyRecipe(stored->second, command_line.positional, found.settings);
     }
     SettingSources sources;

@@ -158,7 +158,7 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"seed", 0, "Machine", kTrain, &S::seed, "N",
        "of initial weights, order of images, augmentation and dropout", kNotNegative},
       {"deterministic", 0, "Machine", kTrain, &S::deterministic, "on|off",
-       "only algorithms that repeat bit for bit"},
+       "only algorithms that repeat bit for bit; those of the CPU all do"},
   };
   // clang-format on
   return entries;
