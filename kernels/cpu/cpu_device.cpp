@@ -1,5 +1,6 @@
 // The CPU as a device: every call does its work before it returns.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -60,13 +61,15 @@ class CpuDevice : public Device {
 
   Buffer Allocate(int64_t bytes) override {
     const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-    const int64_t rounded =
-        std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    // Linux promises more than there is and ends the process when it is used, so ask ourselves.
+    const bool fits = bytes >= 0 && bytes <= memory_bytes_ - allocated_bytes_;
+    const int64_t rounded = fits ? bytes / kAlignment * kAlignment + kAlignment : 0;
     void* data = nullptr;
-    if (bytes < 0 || bytes > INT64_MAX - kHugePage ||
+    if (!fits ||
         posix_memalign(&data, static_cast<size_t>(alignment), static_cast<size_t>(rounded)) != 0) {
-      throw Error(fmt::format("out of memory: asked for {} bytes on top of {} in use", bytes,
-                              allocated_bytes_),
+      throw Error(fmt::format("out of memory: asked for {} bytes on top of {} in use, of {} that "
+                              "this machine has",
+                              bytes, allocated_bytes_, memory_bytes_),
                   "use a smaller batch or model");
     }
 #if defined(__linux__)
@@ -156,6 +159,7 @@ class CpuDevice : public Device {
     allocated_bytes_ -= bytes;
   }
 
+  const int64_t memory_bytes_ = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   int64_t allocated_bytes_ = 0;
   Buffer workspace_;  // after the count that its destructor lowers
 };

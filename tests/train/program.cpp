@@ -6,26 +6,18 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <stdexcept>
 
 namespace thinwire {
 
 Program::Program(const std::vector<std::string>& arguments, long file_size_limit) {
-  char name[] = "/tmp/thinwire-program-XXXXXX";
-  if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp failed");
-  folder_ = name;
   const std::string program = THINWIRE_BINARY;
   std::vector<char*> argument_pointers = {const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) {
     argument_pointers.push_back(const_cast<char*>(argument.c_str()));
   }
   argument_pointers.push_back(nullptr);
-  const int output = open((folder_ + "/output").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  const int errors = open((folder_ + "/errors").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int output = open((folder_ / "output").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int errors = open((folder_ / "errors").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   process_ = fork();
   if (process_ == 0) {
     dup2(output, STDOUT_FILENO);
@@ -48,8 +40,6 @@ Program::~Program() {
     kill(process_, SIGKILL);
     waitpid(process_, nullptr, 0);
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 void Program::Signal(int signal) const { kill(process_, signal); }
@@ -59,33 +49,13 @@ ProgramResult Program::Wait() {
   waitpid(process_, &status, 0);
   process_ = -1;
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-          FileText(folder_ + "/output"), FileText(folder_ + "/errors")};
+          ReadText(folder_ / "output"), ReadText(folder_ / "errors")};
 }
 
-std::string Program::output() const { return FileText(folder_ + "/output"); }
+std::string Program::output() const { return ReadText(folder_ / "output"); }
 
 ProgramResult RunProgram(const std::vector<std::string>& arguments, long file_size_limit) {
   return Program(arguments, file_size_limit).Wait();
-}
-
-TemporaryFolder::TemporaryFolder() {
-  char name[] = "/tmp/thinwire-test-XXXXXX";
-  if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string FileText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void WriteText(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
 }
 
 }  // namespace thinwire

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/train/temporary_folder.h"
+
 namespace thinwire {
 
 struct ProgramResult {
@@ -30,27 +32,9 @@ class Program {
 
  private:
   pid_t process_ = -1;
-  std::string folder_;
+  TemporaryFolder folder_;
 };
 
 ProgramResult RunProgram(const std::vector<std::string>& arguments, long file_size_limit = 0);
-
-/// A folder that is removed at the end of the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-std::string FileText(const std::string& path);
-void WriteText(const std::string& path, const std::string& text);
 
 }  // namespace thinwire

@@ -50,7 +50,7 @@ TEST_F(PublishedModelTest, CountsWhatItsAuthorsCount) {
 TEST_F(PublishedModelTest, LogitsAgree) {
   constexpr int64_t kImages = 1000, kClasses = 10;
   // The .npy file's header ends in a newline; the float32 numbers are what lies behind it.
-  const std::string file = FileText(folder_ + "/weights/resnet20-logits-test_1.npy");
+  const std::string file = ReadText(folder_ + "/weights/resnet20-logits-test_1.npy");
   ASSERT_GT(file.size(), kImages * kClasses * sizeof(float));
   std::vector<float> expected(kImages * kClasses);
   const size_t bytes = expected.size() * sizeof(float);

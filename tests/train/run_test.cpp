@@ -40,7 +40,7 @@ class RunTest : public ::testing::Test {
 
   static std::vector<nlohmann::json> Steps(const std::string& run) {
     std::vector<nlohmann::json> steps;
-    std::istringstream lines(FileText(run + "/steps.jsonl"));
+    std::istringstream lines(ReadText(run + "/steps.jsonl"));
     for (std::string line; std::getline(lines, line);) steps.push_back(nlohmann::json::parse(line));
     return steps;
   }
@@ -74,7 +74,7 @@ TEST_F(RunTest, LeavesEverythingItPromises) {
     }
   }
   EXPECT_LT(steps.back()["loss"], steps.front()["loss"]);
-  const std::string summary = FileText(run + "/summary.csv");
+  const std::string summary = ReadText(run + "/summary.csv");
   EXPECT_EQ(std::count(summary.begin(), summary.end(), '\n'), 3);
   EXPECT_TRUE(fs::exists(run + "/settings.toml"));
   EXPECT_TRUE(fs::exists(run + "/checkpoints/best.ckpt"));
@@ -93,8 +93,8 @@ TEST_F(RunTest, SameSeedSameBytes) {
   }
   ASSERT_EQ(RunProgram(TinyRun(folder_ / "c", {"--max-steps", "10", "--seed", "1"})).status, 0);
   const std::string file = "/checkpoints/step-00000010.ckpt";
-  EXPECT_EQ(FileText((folder_ / "a") + file), FileText((folder_ / "b") + file));
-  EXPECT_NE(FileText((folder_ / "a") + file), FileText((folder_ / "c") + file));
+  EXPECT_EQ(ReadText((folder_ / "a") + file), ReadText((folder_ / "b") + file));
+  EXPECT_NE(ReadText((folder_ / "a") + file), ReadText((folder_ / "c") + file));
 }
 
 TEST_F(RunTest, NeitherThreadsNorLoggingChangeTheResult) {
@@ -104,7 +104,7 @@ TEST_F(RunTest, NeitherThreadsNorLoggingChangeTheResult) {
                 .status,
             0);
   const std::string file = "/checkpoints/step-00000010.ckpt";
-  EXPECT_EQ(FileText((folder_ / "a") + file), FileText((folder_ / "b") + file));
+  EXPECT_EQ(ReadText((folder_ / "a") + file), ReadText((folder_ / "b") + file));
 }
 
 class ResumeTest : public RunTest, public ::testing::WithParamInterface<std::string> {};
@@ -126,7 +126,7 @@ TEST_P(ResumeTest, GivesTheBytesOfAnUninterruptedRun) {
   for (const char* name : {"step-00000016.ckpt", "step-00000020.ckpt", "best.ckpt"}) {
     const std::string file = std::string("/checkpoints/") + name;
     ASSERT_TRUE(fs::exists((folder_ / "whole") + file)) << name;
-    EXPECT_TRUE(FileText((folder_ / "whole") + file) == FileText((folder_ / "parts") + file))
+    EXPECT_TRUE(ReadText((folder_ / "whole") + file) == ReadText((folder_ / "parts") + file))
         << name << " differs";
   }
   const auto without_times = [](std::vector<nlohmann::json> steps) {
@@ -159,14 +159,14 @@ TEST_F(RunTest, ResNetResumesBitForBit) {
   run("parts", {"--max-steps", "3"});
   run("parts", {"--max-steps", "6", "--resume", "auto"});
   const std::string file = "/checkpoints/step-00000006.ckpt";
-  EXPECT_TRUE(FileText((folder_ / "whole") + file) == FileText((folder_ / "parts") + file));
+  EXPECT_TRUE(ReadText((folder_ / "whole") + file) == ReadText((folder_ / "parts") + file));
 }
 
 TEST_F(RunTest, SignalsFinishTheStepAndSave) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string run = folder_ / ("run" + std::to_string(signal));
     Program program(TinyRun(run, {"--epochs", "1000", "--checkpoint-interval", "1000000"}));
-    while (FileText(run + "/steps.jsonl").empty()) {
+    while (ReadText(run + "/steps.jsonl").empty()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     program.Signal(signal);
@@ -217,7 +217,7 @@ TEST_F(RunTest, AHundredKillsLoseAtMostOneInterval) {
     EXPECT_GE(saved, last_saved) << "kill " << i;
     last_saved = saved;
     // The last whole line tells how far the run had come.
-    std::istringstream lines(FileText(run + "/steps.jsonl"));
+    std::istringstream lines(ReadText(run + "/steps.jsonl"));
     int64_t reached = 0;
     for (std::string line; std::getline(lines, line);) {
       const auto step = nlohmann::json::parse(line, nullptr, false);
@@ -235,7 +235,7 @@ TEST_F(RunTest, AHundredKillsLoseAtMostOneInterval) {
   ASSERT_EQ(RunProgram(TinyRun(run, to_end)).status, 0);
   char name[64];
   std::snprintf(name, sizeof(name), "/checkpoints/step-%08ld.ckpt", last_saved + 3);
-  EXPECT_TRUE(FileText(run + name) == FileText((folder_ / "whole") + name));
+  EXPECT_TRUE(ReadText(run + name) == ReadText((folder_ / "whole") + name));
 }
 
 TEST_F(RunTest, NonFiniteLossStopsBeforeTheUpdate) {
@@ -247,10 +247,10 @@ TEST_F(RunTest, NonFiniteLossStopsBeforeTheUpdate) {
 
 TEST_F(RunTest, NeverOverwritesARunSilently) {
   ASSERT_EQ(RunProgram(TinyRun(folder_ / "run", {"--max-steps", "2"})).status, 0);
-  const std::string before = FileText((folder_ / "run") + "/steps.jsonl");
+  const std::string before = ReadText((folder_ / "run") + "/steps.jsonl");
   ExpectFailure(RunProgram(TinyRun(folder_ / "run", {"--max-steps", "2"})), 2,
                 {folder_ / "run", "--resume"});
-  EXPECT_EQ(FileText((folder_ / "run") + "/steps.jsonl"), before);
+  EXPECT_EQ(ReadText((folder_ / "run") + "/steps.jsonl"), before);
 }
 
 TEST_F(RunTest, RefusesToResumeAsAnotherRun) {
@@ -265,7 +265,7 @@ TEST_F(RunTest, RefusesToResumeAsAnotherRun) {
 
 TEST_F(RunTest, SecondProcessInTheSameRunIsRefused) {
   Program first(TinyRun(folder_ / "run", {"--epochs", "100000"}));
-  while (FileText((folder_ / "run") + "/steps.jsonl").empty()) {
+  while (ReadText((folder_ / "run") + "/steps.jsonl").empty()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   ExpectFailure(RunProgram(TinyRun(folder_ / "run", {"--resume", "auto"})), 1,
@@ -276,7 +276,7 @@ TEST_F(RunTest, CheckpointsOfOthersAndDamagedOnesAreNamed) {
   const std::string run = folder_ / "run";
   ASSERT_EQ(RunProgram(TinyRun(run, {"--max-steps", "3"})).status, 0);
   const std::string good = run + "/checkpoints/step-00000003.ckpt";
-  const std::string bytes = FileText(good);
+  const std::string bytes = ReadText(good);
   WriteText(folder_ / "short.ckpt", bytes.substr(0, bytes.size() / 2));
   std::string flipped = bytes;
   flipped[flipped.size() / 3] ^= 1;
@@ -347,16 +347,16 @@ TEST_F(RunTest, UnwritableOutput) {
   WriteText(folder_ / "file", "precious");
   ExpectFailure(RunProgram(TinyRun(folder_ / "file")), 2, {folder_ / "file"});
   ExpectFailure(RunProgram(TinyRun((folder_ / "file") + "/run")), 1, {folder_ / "file"});
-  EXPECT_EQ(FileText(folder_ / "file"), "precious");
+  EXPECT_EQ(ReadText(folder_ / "file"), "precious");
 }
 
 TEST_F(RunTest, FileThatCannotGrowFailsCleanly) {
   const std::string run = folder_ / "run";
   ASSERT_EQ(RunProgram(TinyRun(run, {"--max-steps", "2"})).status, 0);
-  const std::string good = FileText(run + "/checkpoints/step-00000002.ckpt");
+  const std::string good = ReadText(run + "/checkpoints/step-00000002.ckpt");
   ExpectFailure(RunProgram(TinyRun(run, {"--max-steps", "4", "--resume", "auto"}), 1 << 16), 1,
                 {"step-00000004.ckpt"});
-  EXPECT_EQ(FileText(run + "/checkpoints/step-00000002.ckpt"), good);
+  EXPECT_EQ(ReadText(run + "/checkpoints/step-00000002.ckpt"), good);
   for (const auto& entry : fs::directory_iterator(run + "/checkpoints")) {
     EXPECT_NE(entry.path().extension(), ".part");
     EXPECT_NE(entry.path().filename(), "step-00000004.ckpt");
