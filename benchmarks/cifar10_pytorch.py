@@ -48,12 +48,6 @@ def augment(images, random, padding=4):
     return result
 
 
-def initialise(model):
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True)
@@ -71,8 +65,7 @@ def main():
     random = np.random.default_rng(arguments.seed)
     images, labels = read(arguments.data_dir, arguments.train_files)
     test_images, test_labels = read(arguments.data_dir, arguments.test_files)
-    model = models.build(arguments.model)
-    initialise(model)
+    model = models.initialise(models.build(arguments.model))
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=arguments.lr, momentum=0.9, nesterov=True,
                                 weight_decay=5e-4)

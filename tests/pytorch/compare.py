@@ -4,15 +4,16 @@
 For each model: the loss, every gradient tensor, and the course of ten SGD-momentum and ten Adam
 steps. Exits with 77 (skipped) where PyTorch or numpy is absent.
 
-The gradient jumps where an activation in front of a ReLU crosses zero. Two float32 programs that
-round differently land on different sides now and then, and one such activation changes a deep
-layer's gradient by a few thousandths; PyTorch's own float32 and float64 gradients differ as much.
-So there is a second set of weights at which no activation is near zero: the batch norms have a
-small scale and a large shift, positive in three channels of four and negative in the fourth. (There
-some gradients nearly cancel, and are rounding noise for that reason.) Each tensor's gradient has to
-agree at one of the two; the loss and the course of training at the usual random weights.
+The gradient jumps where an activation in front of a ReLU crosses zero (or two of a pooling window
+change places). Two float32 programs that round differently land on different sides now and then,
+and one such activation changes a deep layer's gradient by a few thousandths; PyTorch's own float32
+and float64 gradients differ as much. So gradients are compared at several points: small batches at
+the usual random weights, and at weights where no activation is near zero (the batch norms have a
+small scale and a large shift, positive in three channels of four and negative in the fourth; some
+gradients nearly cancel there, and are noise for that reason). Each tensor has to agree at one of
+them; a gradient that is wrong is wrong at all. The loss has to agree everywhere.
 
-    compare.py --trace PROGRAM [--batch 8] [MODEL...]
+    compare.py --trace PROGRAM [MODEL...]
 """
 
 import argparse
@@ -37,6 +38,9 @@ LOSS_TOLERANCE = 1e-5      # relative
 GRADIENT_TOLERANCE = 1e-3  # relative L2, tensor by tensor
 COURSE_TOLERANCE = 1e-3    # relative: losses of ten steps, and all parameters after them
 STEPS = 10
+COURSE_BATCH = 32
+GRADIENT_BATCH = 8
+MOST_DRAWS = 5
 
 
 def relative(actual, expected):
@@ -44,11 +48,12 @@ def relative(actual, expected):
     return np.linalg.norm(actual - expected) / scale if scale > 0 else np.linalg.norm(actual)
 
 
-RATES = {"momentum": 2e-4, "adam": 2e-6}
+# Small enough that no model learns the one batch by heart: the loss then stays well above 0.
+RATES = {"momentum": 1e-4, "adam": 2e-6}
 
 
-def train(name, state, images, labels, optimizer_name):
-    """Losses of STEPS steps, gradients of the first, and the parameters after the last."""
+def train(name, state, images, labels, optimizer_name, steps):
+    """Losses of the steps, gradients of the first, and the parameters after the last."""
     model = models.build(name)
     model.load_state_dict(state)
     model = model.to(memory_format=torch.channels_last)
@@ -59,7 +64,7 @@ def train(name, state, images, labels, optimizer_name):
         optimizer = torch.optim.Adam(model.parameters(), lr=RATES[optimizer_name])
     images = images.contiguous(memory_format=torch.channels_last)
     losses, gradients = [], None
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
@@ -71,7 +76,7 @@ def train(name, state, images, labels, optimizer_name):
     return losses, gradients, final
 
 
-def trace(program, name, state, images, labels, optimizer_name):
+def trace(program, name, state, images, labels, optimizer_name, steps):
     """The same three of thinwire."""
     with tempfile.TemporaryDirectory() as folder:
         weights, batch, gradients, final = (
@@ -82,7 +87,7 @@ def trace(program, name, state, images, labels, optimizer_name):
             "labels": labels.int().numpy()})
         output = subprocess.run(
             [program, name, weights, batch, optimizer_name, repr(RATES[optimizer_name]),
-             str(STEPS), gradients, final], check=True, stdout=subprocess.PIPE, text=True).stdout
+             str(steps), gradients, final], check=True, stdout=subprocess.PIPE, text=True).stdout
         losses = json.loads(output.splitlines()[-1])["losses"]
         return losses, safetensors_file.read(gradients), safetensors_file.read(final)
 
@@ -111,51 +116,66 @@ def without_kinks(model):
     return model
 
 
-def compare(program, name, batch):
-    torch.manual_seed(1)
-    usual = models.build(name).state_dict()
-    smooth = without_kinks(models.build(name)).state_dict()
-    images = torch.randn(batch, 3, 32, 32)
-    labels = torch.randint(0, 10, (batch,))
-    def run(weights, optimizer_name):
-        state = {n: t.clone() for n, t in weights.items()}
-        return (trace(program, name, state, images, labels, optimizer_name),
-                train(name, state, images, labels, optimizer_name))
+def draw(name, seed, batch):
+    """The usual random weights, a copy of them without kinks, and a batch."""
+    torch.manual_seed(seed)
+    usual = models.initialise(models.build(name))
+    smooth = models.build(name)
+    smooth.load_state_dict(usual.state_dict())
+    without_kinks(smooth)
+    return (usual.state_dict(), smooth.state_dict(), torch.randn(batch, 3, 32, 32),
+            torch.randint(0, 10, (batch,)))
 
-    ours, theirs = run(smooth, "momentum")
-    errors_without_kinks = gradient_errors(ours[1], theirs[1])
-    passed = True
-    for optimizer_name in ("momentum", "adam"):
-        ours, theirs = run(usual, optimizer_name)
-        loss = abs(ours[0][0] - theirs[0][0]) / abs(theirs[0][0])
-        usual_errors = gradient_errors(ours[1], theirs[1])
-        errors = {t: min(e, errors_without_kinks[t]) for t, e in usual_errors.items()}
+
+def compare(program, name):
+    def run(weights, images, labels, optimizer_name, steps):
+        state = {n: t.clone() for n, t in weights.items()}
+        return (trace(program, name, state, images, labels, optimizer_name, steps),
+                train(name, state, images, labels, optimizer_name, steps))
+
+    def loss_error(ours, theirs):
+        return max(abs(a - b) / abs(b) for a, b in zip(ours[0], theirs[0]))
+
+    errors, worst_loss, points = {}, 0.0, 0
+    for seed in range(1, MOST_DRAWS + 1):
+        usual, smooth, images, labels = draw(name, seed, GRADIENT_BATCH)
+        for weights in (usual, smooth):
+            ours, theirs = run(weights, images, labels, "momentum", 1)
+            points += 1
+            worst_loss = max(worst_loss, loss_error(ours, theirs))
+            for tensor, error in gradient_errors(ours[1], theirs[1]).items():
+                errors[tensor] = min(error, errors.get(tensor, error))
         worst = max(errors, key=errors.get)
-        losses = max(abs(a - b) / abs(b) for a, b in zip(ours[0], theirs[0]))
+        if errors[worst] <= GRADIENT_TOLERANCE:
+            break
+    passed = worst_loss <= LOSS_TOLERANCE and errors[worst] <= GRADIENT_TOLERANCE
+    print(f"{name:15} {points} points: loss {worst_loss:.1e}, worst gradient {errors[worst]:.1e} "
+          f"({worst})  {'ok' if passed else 'FAILED'}", flush=True)
+
+    usual, _, images, labels = draw(name, 1, COURSE_BATCH)
+    for optimizer_name in ("momentum", "adam"):
+        ours, theirs = run(usual, images, labels, optimizer_name, STEPS)
+        losses = loss_error(ours, theirs)
         parameters = relative(np.concatenate([ours[2][t].ravel() for t in theirs[2]]),
                               np.concatenate([theirs[2][t].ravel() for t in theirs[2]]))
-        good = (loss <= LOSS_TOLERANCE and errors[worst] <= GRADIENT_TOLERANCE and
-                losses <= COURSE_TOLERANCE and parameters <= COURSE_TOLERANCE)
+        good = losses <= COURSE_TOLERANCE and parameters <= COURSE_TOLERANCE
         passed = passed and good
-        print(f"{name:15}{optimizer_name:9} loss {loss:.1e}; worst gradient {errors[worst]:.1e} "
-              f"({worst}; {max(usual_errors.values()):.1e} at the usual weights, "
-              f"{max(errors_without_kinks.values()):.1e} without kinks); {STEPS} steps "
-              f"{theirs[0][0]:.3f} -> {theirs[0][-1]:.3f}: losses {losses:.1e}, parameters "
-              f"{parameters:.1e}  {'ok' if good else 'FAILED'}", flush=True)
+        print(f"{name:15} {STEPS} {optimizer_name} steps, loss {theirs[0][0]:.3f} -> "
+              f"{theirs[0][-1]:.3f}: losses {losses:.1e}, parameters {parameters:.1e}  "
+              f"{'ok' if good else 'FAILED'}", flush=True)
     return passed
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trace", required=True)
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("models", nargs="*")
     arguments = parser.parse_args()
     names = arguments.models or ["resnet20", "resnet18_cifar", "vgg16_bn_cifar", "wrn_16_4"]
     print(f"PyTorch {torch.__version__}")
     results = []
     for name in names:
-        results.append(compare(arguments.trace, name, arguments.batch))
+        results.append(compare(arguments.trace, name))
     sys.exit(0 if all(results) else 1)
 
 

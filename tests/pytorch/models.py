@@ -129,6 +129,14 @@ class WideResNet(nn.Module):
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
+def initialise(model):
+    """He et al.'s initialisation of the convolutions, as thinwire's."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
 def build(name):
     if name == "resnet20":
         return ResNet([16, 32, 64], 3, True, "linear")
