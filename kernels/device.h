@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "kernels/compression.h"
 #include "kernels/operations.h"
+#include "kernels/regression.h"
 #include "kernels/updates.h"
 #include "kernels/view.h"
 
@@ -70,8 +72,12 @@ class Device {
       const GlobalAveragePoolingShape& shape) = 0;
   virtual std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) = 0;
   virtual std::unique_ptr<Loss> MakeLoss(const LossShape& shape) = 0;
+  virtual std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) = 0;
+  virtual std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) = 0;
+  virtual std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) = 0;
 
-  // Elementwise passes. Operands have equal sizes; outputs may alias inputs exactly.
+  // Elementwise passes. Operands have equal sizes; outputs may alias inputs exactly. Those from
+  // here to the end that say so take float64 too, all operands alike.
   /// y = a + b, then max(·, 0) if `relu`.
   virtual void Add(ConstView a, ConstView b, bool relu, View y) = 0;
   virtual void Relu(ConstView x, View y) = 0;
@@ -84,16 +90,23 @@ class Device {
   virtual void Scale(ConstView x, float scale, View y) = 0;
   /// average = decay * average + (1 - decay) * x  (EMA of weights; gradient accumulation).
   virtual void Average(ConstView x, double decay, View average) = 0;
+  /// y = input + beta * y; y is not read if beta is 0. float32 or float64.
+  virtual void Evaluate(const CompressionInput& input, double beta, View y) = 0;
+  /// y[indices[i]] += factor * values[i], for distinct indices (int32) within y. float32 or float64.
+  virtual void ScatterAdd(ConstView indices, ConstView values, double factor, View y) = 0;
+  /// sum[i] = factor * (parts[i] + parts[n + i] + …), n = sum.size, parts.size a multiple of it;
+  /// summed in float64 in that order and rounded once. float32, float64, int32.
+  virtual void SumParts(ConstView parts, double factor, View sum) = 0;
 
   // Reductions. Sums are float64 over fixed-size blocks combined in a fixed order.
-  /// result[0] (float64, device memory) = sum of squares of x.
+  /// result[0] (float64, device memory) = sum of squares of x (float32 or float64).
   virtual void SumOfSquares(ConstView x, View result) = 0;
-  /// scale[0] (float32, device memory) = min(1, max_norm / (sqrt(sum_of_squares[0]) + 1e-6)).
+  /// scale[0] (float32 or float64, device memory) = min(1, max_norm / (sqrt(sum_of_squares[0]) + 1e-6)).
   virtual void ClipScale(ConstView sum_of_squares, double max_norm, View scale) = 0;
-  /// Index of the first NaN or Inf of x, or -1. Waits for the queue.
+  /// Index of the first NaN or Inf of x (float32 or float64), or -1. Waits for the queue.
   virtual int64_t FirstNonFinite(ConstView x) = 0;
 
-  // Optimizer updates: one fused pass each. State views have x's size; an empty `buffer` means
+  // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty `buffer` means
   // momentum 0, an empty `max_variance` means Adam rather than AMSGrad.
   virtual void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) = 0;
   virtual void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,

@@ -23,8 +23,8 @@ int64_t TensorSpec::size() const {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& specs)
-    : device_(device) {
+ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& specs, DataType type)
+    : device_(device), type_(type) {
   int64_t state_size = 0;
   auto place = [](std::vector<Segment>& segments, const TensorSpec& spec, int64_t& end) {
     segments.push_back({spec, end, spec.size()});
@@ -50,9 +50,9 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
       }
     }
   }
-  values_ = device.Allocate(padded_size_ * SizeOf(DataType::kFloat32));
-  gradients_ = device.Allocate(padded_size_ * SizeOf(DataType::kFloat32));
-  state_ = device.Allocate(state_size * SizeOf(DataType::kFloat32));
+  values_ = device.Allocate(padded_size_ * SizeOf(type));
+  gradients_ = device.Allocate(padded_size_ * SizeOf(type));
+  state_ = device.Allocate(state_size * SizeOf(type));
 }
 
 const Segment& ParameterArena::segment(const std::string& name) const {

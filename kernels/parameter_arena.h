@@ -1,4 +1,4 @@
-// All trainable parameters of a model in one aligned float32 vector, gradients in a second one of
+// All trainable parameters of a model in one aligned vector, gradients in a second one of
 // the same layout, and the batch norms' running statistics in a third.
 #pragma once
 
@@ -52,9 +52,12 @@ class ParameterArena {
  public:
   static constexpr int64_t kAlignment = 128;
 
-  ParameterArena(Device& device, const std::vector<TensorSpec>& specs);
+  /// @param type float32, or float64 for models that can do it.
+  ParameterArena(Device& device, const std::vector<TensorSpec>& specs,
+                 DataType type = DataType::kFloat32);
 
   Device& device() const { return device_; }
+  DataType type() const { return type_; }
   /// Trainable tensors in arena order.
   const std::vector<Segment>& segments() const { return segments_; }
   /// Running statistics in arena order.
@@ -67,9 +70,9 @@ class ParameterArena {
   /// Elements [0, decayed_size) hold the weights, the rest biases and batch norm parameters.
   int64_t decayed_size() const { return decayed_size_; }
 
-  View values() const { return values_.view(); }
-  View gradients() const { return gradients_.view(); }
-  View state() const { return state_.view(); }
+  View values() const { return values_.view(type_); }
+  View gradients() const { return gradients_.view(type_); }
+  View state() const { return state_.view(type_); }
 
   /// Views of one tensor. @throws Error if there is no such name.
   View value(const std::string& name) const;
@@ -80,6 +83,7 @@ class ParameterArena {
 
  private:
   Device& device_;
+  DataType type_;
   std::vector<Segment> segments_, state_segments_;
   std::map<std::string, std::pair<bool, size_t>> by_name_;  // (trainable, index)
   int64_t padded_size_ = 0, parameter_count_ = 0, decayed_size_ = 0;

@@ -12,6 +12,7 @@
 #endif
 
 #include "kernels/cpu/batch_norm.h"
+#include "kernels/cpu/compression.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/isa.h"
@@ -21,6 +22,9 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/pooling.h"
 #include "kernels/cpu/reductions.h"
+#include "kernels/cpu/regression.h"
+#include "kernels/cpu/sums.h"
+#include "kernels/cpu/top_k.h"
 #include "kernels/cpu/updates.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -118,6 +122,13 @@ class CpuDevice : public Device {
     return MakeCpuPadShortcut(shape);
   }
   std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override { return MakeCpuLoss(shape); }
+  std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) override {
+    return MakeCpuSignCompression(shape);
+  }
+  std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) override { return MakeCpuTopK(shape); }
+  std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) override {
+    return MakeCpuRegression(shape);
+  }
 
   void Add(ConstView a, ConstView b, bool relu, View y) override { cpu::Add(a, b, relu, y); }
   void Relu(ConstView x, View y) override { cpu::Relu(x, y); }
@@ -130,6 +141,15 @@ class CpuDevice : public Device {
   void Scale(ConstView x, float scale, View y) override { cpu::Scale(x, scale, y); }
   void Average(ConstView x, double decay, View average) override {
     cpu::Average(x, decay, average);
+  }
+  void Evaluate(const CompressionInput& input, double beta, View y) override {
+    cpu::Evaluate(input, beta, y);
+  }
+  void ScatterAdd(ConstView indices, ConstView values, double factor, View y) override {
+    cpu::ScatterAdd(indices, values, factor, y);
+  }
+  void SumParts(ConstView parts, double factor, View sum) override {
+    cpu::SumParts(parts, factor, sum);
   }
 
   void SumOfSquares(ConstView x, View result) override { cpu::SumOfSquares(x, result); }

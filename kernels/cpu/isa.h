@@ -49,23 +49,27 @@ struct ApplyArguments {
   bool stream;
 };
 
+template <typename T>
 struct MomentumArguments {
-  float gradient_scale, coupled_decay, keep, learning_rate, momentum, damped;
+  T gradient_scale, coupled_decay, keep, learning_rate, momentum, damped;
   bool nesterov, first_step;
 };
 
+template <typename T>
 struct AdamArguments {
-  float gradient_scale, coupled_decay, keep, step_size, beta1_complement, beta2, beta2_complement;
-  float variance_divisor, epsilon_inside, epsilon_outside;
+  T gradient_scale, coupled_decay, keep, step_size, beta1_complement, beta2, beta2_complement;
+  T variance_divisor, epsilon_inside, epsilon_outside;
 };
 
+template <typename T>
 struct RmspropArguments {
-  float gradient_scale, coupled_decay, keep, learning_rate, alpha, alpha_complement, epsilon;
-  float momentum;
+  T gradient_scale, coupled_decay, keep, learning_rate, alpha, alpha_complement, epsilon;
+  T momentum;
 };
 
+template <typename T>
 struct SignArguments {
-  float gradient_scale, coupled_decay, keep, learning_rate, momentum, momentum_complement;
+  T gradient_scale, coupled_decay, keep, learning_rate, momentum, momentum_complement;
 };
 
 /// Of pooling: where a row of pixels gets its values from.
@@ -74,6 +78,21 @@ struct PoolingArguments {
   int64_t window_height, window_width, stride_height, stride_width;
   int64_t padding_height, padding_width;
   bool count_include_padding;
+};
+
+/// Kernels of the passes over flat memory that float32 and float64 share.
+template <typename T>
+struct FlatKernels {
+  double (*sum_of_squares)(const T* x, int64_t count);
+  /// Index of the first NaN or Inf, or -1.
+  int64_t (*first_non_finite)(const T* x, int64_t count);
+
+  void (*momentum_update)(const MomentumArguments<T>&, const T* g, T* buffer, T* x, int64_t count);
+  void (*adam_update)(const AdamArguments<T>&, const T* g, T* m, T* v, T* v_max, T* x,
+                      int64_t count);
+  void (*rmsprop_update)(const RmspropArguments<T>&, const T* g, T* v, T* buffer, T* x,
+                         int64_t count);
+  void (*sign_update)(const SignArguments<T>&, const T* g, T* buffer, T* x, int64_t count);
 };
 
 struct IsaKernels {
@@ -90,10 +109,6 @@ struct IsaKernels {
   /// Elements [first, first + count) of a tensor; pointers are to element `first`, a multiple of 4.
   void (*dropout)(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
                   int64_t count);
-
-  double (*sum_of_squares)(const float* x, int64_t count);
-  /// Index of the first NaN or Inf, or -1.
-  int64_t (*first_non_finite)(const float* x, int64_t count);
 
   /// Adds x - pivot and its square, over [rows, width], to two sums [width].
   void (*moments)(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
@@ -117,13 +132,16 @@ struct IsaKernels {
   /// y[c] = factor * sum over rows of x[row * width + c]
   void (*mean_rows)(const float* x, int64_t rows, int64_t width, float factor, float* y);
 
-  void (*momentum_update)(const MomentumArguments&, const float* g, float* buffer, float* x,
-                          int64_t count);
-  void (*adam_update)(const AdamArguments&, const float* g, float* m, float* v, float* v_max,
-                      float* x, int64_t count);
-  void (*rmsprop_update)(const RmspropArguments&, const float* g, float* v, float* buffer, float* x,
-                         int64_t count);
-  void (*sign_update)(const SignArguments&, const float* g, float* buffer, float* x, int64_t count);
+  FlatKernels<float> float32;
+  FlatKernels<double> float64;
+  template <typename T>
+  const FlatKernels<T>& flat() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return float32;
+    } else {
+      return float64;
+    }
+  }
 };
 
 /// The best set that this machine runs. The environment variable THINWIRE_ISA (portable, avx2,

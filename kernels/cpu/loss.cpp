@@ -66,7 +66,7 @@ class CpuLoss : public Loss {
       return result;
     }
     result.counted = true;
-    if (label >= classes || cpu::Isa().first_non_finite(logits, classes) >= 0) {
+    if (label >= classes || cpu::Isa().float32.first_non_finite(logits, classes) >= 0) {
       result.loss = kNaN;
       if (gradient != nullptr) std::fill_n(gradient, classes, static_cast<float>(kNaN));
       return result;

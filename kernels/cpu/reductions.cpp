@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
 
@@ -31,8 +32,10 @@ std::array<T, kMaxChunks> MapChunks(ConstView x, T absent, const Function& funct
 
 void SumOfSquares(ConstView x, View result) {
   assert(result.type == DataType::kFloat64);
-  const auto sums = MapChunks(x, 0.0, [&](int64_t begin, int64_t end) {
-    return Isa().sum_of_squares(x.as<float>() + begin, end - begin);
+  const auto sums = WithFloatingType(x.type, [&]<typename T>() {
+    return MapChunks(x, 0.0, [&](int64_t begin, int64_t end) {
+      return Isa().flat<T>().sum_of_squares(x.as<T>() + begin, end - begin);
+    });
   });
   double total = 0;
   for (const double sum : sums) total += sum;
@@ -42,13 +45,17 @@ void SumOfSquares(ConstView x, View result) {
 void ClipScale(ConstView sum_of_squares, double max_norm, View scale) {
   assert(sum_of_squares.type == DataType::kFloat64);
   const double ratio = max_norm / (std::sqrt(*sum_of_squares.as<double>()) + 1e-6);
-  *scale.as<float>() = ratio > 1 ? 1.0f : static_cast<float>(ratio);  // NaN stays
+  WithFloatingType(scale.type, [&]<typename T>() {
+    *scale.as<T>() = ratio > 1 ? T{1} : static_cast<T>(ratio);  // NaN stays
+  });
 }
 
 int64_t FirstNonFinite(ConstView x) {
-  const auto found = MapChunks(x, int64_t{-1}, [&](int64_t begin, int64_t end) {
-    const int64_t index = Isa().first_non_finite(x.as<float>() + begin, end - begin);
-    return index < 0 ? index : begin + index;
+  const auto found = WithFloatingType(x.type, [&]<typename T>() {
+    return MapChunks(x, int64_t{-1}, [&](int64_t begin, int64_t end) {
+      const int64_t index = Isa().flat<T>().first_non_finite(x.as<T>() + begin, end - begin);
+      return index < 0 ? index : begin + index;
+    });
   });
   for (const int64_t index : found) {
     if (index >= 0) return index;

@@ -1,6 +1,7 @@
 // Optimizer updates on the CPU: Device's methods of the same names.
 #pragma once
 
+#include "kernels/cpu/isa.h"
 #include "kernels/updates.h"
 
 namespace thinwire::cpu {
@@ -8,6 +9,10 @@ namespace thinwire::cpu {
 void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x);
 void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
             View max_variance, View x);
+/// The update's settings as the kernels want them; T is float or double.
+template <typename T>
+AdamArguments<T> ArgumentsOf(const AdamUpdate& update);
+
 void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer, View x);
 void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x);
 

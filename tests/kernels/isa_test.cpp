@@ -89,7 +89,7 @@ TEST(Isa, SumsOfSquaresAreTheSame) {
   for (const int64_t size : kSizes) {
     Aligned x(RandomNormal(size, 1));
     ForEachIsa([&](const IsaKernels& isa, bool) {
-      EXPECT_EQ(isa.sum_of_squares(x.data(), size), Portable().sum_of_squares(x.data(), size));
+      EXPECT_EQ(isa.float32.sum_of_squares(x.data(), size), Portable().float32.sum_of_squares(x.data(), size));
     });
   }
 }

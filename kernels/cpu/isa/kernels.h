@@ -15,8 +15,11 @@ void Average(const float* x, float decay, float complement, float* average, int6
 void Dropout(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
              int64_t count);
 
-double SumOfSquares(const float* x, int64_t count);
-int64_t FirstNonFinite(const float* x, int64_t count);
+// Those over T are instantiated for float and double.
+template <typename T>
+double SumOfSquares(const T* x, int64_t count);
+template <typename T>
+int64_t FirstNonFinite(const T* x, int64_t count);
 
 void Moments(const float* x, int64_t rows, int64_t width, const float* pivot, double* sum,
              double* sum_squares);
@@ -35,12 +38,13 @@ void AveragePoolingBackwardRow(const PoolingArguments& shape, const float* y_gra
                                float* x_gradient);
 void MeanRows(const float* x, int64_t rows, int64_t width, float factor, float* y);
 
-void MomentumUpdate(const MomentumArguments& a, const float* g, float* buffer, float* x,
-                    int64_t count);
-void AdamUpdate(const AdamArguments& a, const float* g, float* m, float* v, float* v_max, float* x,
-                int64_t count);
-void RmspropUpdate(const RmspropArguments& a, const float* g, float* v, float* buffer, float* x,
-                   int64_t count);
-void SignUpdate(const SignArguments& a, const float* g, float* buffer, float* x, int64_t count);
+template <typename T>
+void MomentumUpdate(const MomentumArguments<T>& a, const T* g, T* buffer, T* x, int64_t count);
+template <typename T>
+void AdamUpdate(const AdamArguments<T>& a, const T* g, T* m, T* v, T* v_max, T* x, int64_t count);
+template <typename T>
+void RmspropUpdate(const RmspropArguments<T>& a, const T* g, T* v, T* buffer, T* x, int64_t count);
+template <typename T>
+void SignUpdate(const SignArguments<T>& a, const T* g, T* buffer, T* x, int64_t count);
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

@@ -4,18 +4,19 @@
 
 namespace thinwire::cpu::THINWIRE_ISA {
 
-double SumOfSquares(const float* x, int64_t count) {
+template <typename T>
+double SumOfSquares(const T* x, int64_t count) {
   // The same 32 sums whatever the registers: squares of floats are exact in float64, so every
   // instruction set gives the same total.
-  typedef float Floats8 __attribute__((vector_size(32)));
+  typedef T Values8 __attribute__((vector_size(8 * sizeof(T))));
   typedef double Doubles8 __attribute__((vector_size(64)));
   Doubles8 sums[4] = {};
   int64_t i = 0;
   for (; i + 32 <= count; i += 32) {
     for (int j = 0; j < 4; ++j) {
-      Floats8 floats;
-      __builtin_memcpy(&floats, x + i + 8 * j, sizeof(floats));
-      const Doubles8 doubles = __builtin_convertvector(floats, Doubles8);
+      Values8 values;
+      __builtin_memcpy(&values, x + i + 8 * j, sizeof(values));
+      const Doubles8 doubles = __builtin_convertvector(values, Doubles8);
       sums[j] += doubles * doubles;
     }
   }
@@ -26,28 +27,37 @@ double SumOfSquares(const float* x, int64_t count) {
   return sum;
 }
 
-int64_t FirstNonFinite(const float* x, int64_t count) {
-  constexpr int32_t exponent = 0x7F800000;
+template <typename T>
+int64_t FirstNonFinite(const T* x, int64_t count) {
+  using Integer = IntegerOf<T>;
+  constexpr Integer exponent =
+      sizeof(T) == 4 ? Integer{0x7F800000} : static_cast<Integer>(0x7FF0000000000000);
   constexpr int64_t kBlock = 1024;
+  constexpr int lanes = sizeof(VectorOf<T>) / sizeof(T);
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t end = begin + kBlock < count ? begin + kBlock : count;
-    Ints found{};
+    IntegersOf<T> found{};
     int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      Ints bits;
+    for (; i + lanes <= end; i += lanes) {
+      IntegersOf<T> bits;
       __builtin_memcpy(&bits, x + i, sizeof(bits));
       found |= (bits & exponent) == exponent;
     }
-    int32_t any = i < end;  // a tail is looked at one by one
-    for (int lane = 0; lane < kLanes; ++lane) any |= found[lane];
+    Integer any = i < end;  // a tail is looked at one by one
+    for (int lane = 0; lane < lanes; ++lane) any |= found[lane];
     if (any == 0) continue;
     for (i = begin; i < end; ++i) {
-      int32_t bits;
+      Integer bits;
       __builtin_memcpy(&bits, x + i, sizeof(bits));
       if ((bits & exponent) == exponent) return i;
     }
   }
   return -1;
 }
+
+template double SumOfSquares(const float*, int64_t);
+template double SumOfSquares(const double*, int64_t);
+template int64_t FirstNonFinite(const float*, int64_t);
+template int64_t FirstNonFinite(const double*, int64_t);
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

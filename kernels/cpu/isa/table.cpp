@@ -4,6 +4,21 @@
 #define THINWIRE_STRING(name) THINWIRE_STRING_OF(name)
 
 namespace thinwire::cpu::THINWIRE_ISA {
+namespace {
+
+template <typename T>
+constexpr FlatKernels<T> Flat() {
+  return {
+      .sum_of_squares = SumOfSquares<T>,
+      .first_non_finite = FirstNonFinite<T>,
+      .momentum_update = MomentumUpdate<T>,
+      .adam_update = AdamUpdate<T>,
+      .rmsprop_update = RmspropUpdate<T>,
+      .sign_update = SignUpdate<T>,
+  };
+}
+
+}  // namespace
 
 const IsaKernels& Kernels() {
   static constexpr IsaKernels kernels = {
@@ -15,8 +30,6 @@ const IsaKernels& Kernels() {
       .scale = Scale,
       .average = Average,
       .dropout = Dropout,
-      .sum_of_squares = SumOfSquares,
-      .first_non_finite = FirstNonFinite,
       .moments = Moments,
       .add_rows = AddRows,
       .normalise = Normalise,
@@ -27,10 +40,8 @@ const IsaKernels& Kernels() {
       .max_pooling_backward_row = MaxPoolingBackwardRow,
       .average_pooling_backward_row = AveragePoolingBackwardRow,
       .mean_rows = MeanRows,
-      .momentum_update = MomentumUpdate,
-      .adam_update = AdamUpdate,
-      .rmsprop_update = RmspropUpdate,
-      .sign_update = SignUpdate,
+      .float32 = Flat<float>(),
+      .float64 = Flat<double>(),
   };
   return kernels;
 }

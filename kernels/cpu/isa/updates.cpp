@@ -9,15 +9,16 @@ namespace {
 
 /// The gradient, scaled, with coupled weight decay.
 template <typename V, typename Arguments>
-inline V Gradient(const Arguments& a, const float* g, V x) {
+inline V Gradient(const Arguments& a, const ElementOf<V>* g, V x) {
   return a.gradient_scale * Load<V>(g) + a.coupled_decay * x;
 }
 
 }  // namespace
 
-void MomentumUpdate(const MomentumArguments& a, const float* g, float* buffer, float* x,
+template <typename T>
+void MomentumUpdate(const MomentumArguments<T>& a, const T* g, T* buffer, T* x,
                     int64_t count) {
-  ForEach(count, [&]<typename V>(int64_t i) {
+  ForEach<T>(count, [&]<typename V>(int64_t i) {
     const V value = Load<V>(x + i);
     const V gradient = Gradient<V>(a, g + i, value);
     V step = gradient;
@@ -33,12 +34,12 @@ void MomentumUpdate(const MomentumArguments& a, const float* g, float* buffer, f
 
 namespace {
 
-template <bool kMaximum>
-inline void Adam(const AdamArguments& a, const float* g, float* m, float* v, float* v_max, float* x,
+template <bool kMaximum, typename T>
+inline void Adam(const AdamArguments<T>& a, const T* g, T* m, T* v, T* v_max, T* x,
                  int64_t count) {
-  const float epsilon_inside = a.epsilon_inside, epsilon_outside = a.epsilon_outside;
-  const float inverse_divisor = 1.0f / a.variance_divisor;
-  ForEach(count, [&]<typename V>(int64_t i) {
+  const T epsilon_inside = a.epsilon_inside, epsilon_outside = a.epsilon_outside;
+  const T inverse_divisor = 1 / a.variance_divisor;
+  ForEach<T>(count, [&]<typename V>(int64_t i) {
     const V value = Load<V>(x + i);
     const V gradient = Gradient<V>(a, g + i, value);
     V first = Load<V>(m + i);
@@ -62,7 +63,8 @@ inline void Adam(const AdamArguments& a, const float* g, float* m, float* v, flo
 
 }  // namespace
 
-void AdamUpdate(const AdamArguments& a, const float* g, float* m, float* v, float* v_max, float* x,
+template <typename T>
+void AdamUpdate(const AdamArguments<T>& a, const T* g, T* m, T* v, T* v_max, T* x,
                 int64_t count) {
   if (v_max != nullptr) {
     Adam<true>(a, g, m, v, v_max, x, count);
@@ -71,9 +73,10 @@ void AdamUpdate(const AdamArguments& a, const float* g, float* m, float* v, floa
   }
 }
 
-void RmspropUpdate(const RmspropArguments& a, const float* g, float* v, float* buffer, float* x,
+template <typename T>
+void RmspropUpdate(const RmspropArguments<T>& a, const T* g, T* v, T* buffer, T* x,
                    int64_t count) {
-  ForEach(count, [&]<typename V>(int64_t i) {
+  ForEach<T>(count, [&]<typename V>(int64_t i) {
     const V value = Load<V>(x + i);
     const V gradient = Gradient<V>(a, g + i, value);
     const V second = a.alpha * Load<V>(v + i) + (a.alpha_complement * gradient) * gradient;
@@ -87,9 +90,10 @@ void RmspropUpdate(const RmspropArguments& a, const float* g, float* v, float* b
   });
 }
 
-void SignUpdate(const SignArguments& a, const float* g, float* buffer, float* x, int64_t count) {
-  const float rate = a.learning_rate;
-  ForEach(count, [&]<typename V>(int64_t i) {
+template <typename T>
+void SignUpdate(const SignArguments<T>& a, const T* g, T* buffer, T* x, int64_t count) {
+  const T rate = a.learning_rate;
+  ForEach<T>(count, [&]<typename V>(int64_t i) {
     const V value = Load<V>(x + i);
     V direction = Gradient<V>(a, g + i, value);
     if (buffer != nullptr) {
@@ -101,5 +105,14 @@ void SignUpdate(const SignArguments& a, const float* g, float* buffer, float* x,
     Store<V>(x + i, a.keep * value + step);
   });
 }
+
+#define THINWIRE_INSTANTIATE(T)                                                                 \
+  template void MomentumUpdate(const MomentumArguments<T>&, const T*, T*, T*, int64_t);          \
+  template void AdamUpdate(const AdamArguments<T>&, const T*, T*, T*, T*, T*, int64_t);          \
+  template void RmspropUpdate(const RmspropArguments<T>&, const T*, T*, T*, T*, int64_t);        \
+  template void SignUpdate(const SignArguments<T>&, const T*, T*, T*, int64_t);
+THINWIRE_INSTANTIATE(float)
+THINWIRE_INSTANTIATE(double)
+#undef THINWIRE_INSTANTIATE
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

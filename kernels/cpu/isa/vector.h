@@ -1,7 +1,8 @@
 // A vector of floats as wide as the instruction set's registers, and the loop over it.
 //
 // Kernels are written once as expressions over a type V that is either `Floats` (the body) or
-// `float` (what is left at the end): + - * / < > and ?: mean the same for both. Everything here
+// `float` (what is left at the end): + - * / < > and ?: mean the same for both. Those that do
+// float64 too are templates over the element T, with V `Doubles` or `double`. Everything here
 // lives in the instruction set's own namespace; nothing may include the standard library's inline
 // functions, since the linker could pick an AVX-512 copy of them for the whole program.
 #pragma once
@@ -23,18 +24,47 @@ constexpr int kLanes = 4;
 #endif
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef double Doubles __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef int64_t Longs __attribute__((vector_size(4 * kLanes)));
 typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
 
+/// The element of V, the vector of elements T, and the vector of integers as wide as they.
+template <typename>
+struct ElementOfType;
+template <>
+struct ElementOfType<float> { using Type = float; };
+template <>
+struct ElementOfType<Floats> { using Type = float; };
+template <>
+struct ElementOfType<double> { using Type = double; };
+template <>
+struct ElementOfType<Doubles> { using Type = double; };
 template <typename V>
-inline V Load(const float* source) {
+using ElementOf = typename ElementOfType<V>::Type;
+
+template <typename>
+struct VectorOfType;
+template <>
+struct VectorOfType<float> { using Type = Floats; using Integer = int32_t; using Integers = Ints; };
+template <>
+struct VectorOfType<double> { using Type = Doubles; using Integer = int64_t; using Integers = Longs; };
+template <typename T>
+using VectorOf = typename VectorOfType<T>::Type;
+template <typename T>
+using IntegerOf = typename VectorOfType<T>::Integer;
+template <typename T>
+using IntegersOf = typename VectorOfType<T>::Integers;
+
+template <typename V>
+inline V Load(const ElementOf<V>* source) {
   V value;
   __builtin_memcpy(&value, source, sizeof(V));
   return value;
 }
 
 template <typename V>
-inline void Store(float* destination, V value) {
+inline void Store(ElementOf<V>* destination, V value) {
   __builtin_memcpy(destination, &value, sizeof(V));
 }
 
@@ -82,6 +112,19 @@ inline Floats Sqrt(Floats value) {
 #endif
 }
 inline float Sqrt(float value) { return __builtin_sqrtf(value); }
+inline Doubles Sqrt(Doubles value) {
+#if defined(THINWIRE_ISA_avx512)
+  return _mm512_maskz_sqrt_pd(0xFF, value);
+#elif defined(THINWIRE_ISA_avx2)
+  return _mm256_sqrt_pd(value);
+#elif defined(__SSE2__)
+  return _mm_sqrt_pd(value);
+#else
+  for (int i = 0; i < kLanes / 2; ++i) value[i] = __builtin_sqrt(value[i]);
+  return value;
+#endif
+}
+inline double Sqrt(double value) { return __builtin_sqrt(value); }
 
 /// a * b + c, rounded once where the instruction set can; the same way in the body and at the end.
 inline Floats MultiplyAdd(Floats a, Floats b, Floats c) {
@@ -119,11 +162,12 @@ inline V Positive(V value) {
 }
 
 /// Calls body.operator()<V>(i) for consecutive i until all of [0, count) is covered.
-template <typename Body>
+template <typename T = float, typename Body>
 inline void ForEach(int64_t count, const Body& body) {
+  constexpr int lanes = sizeof(VectorOf<T>) / sizeof(T);
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) body.template operator()<Floats>(i);
-  for (; i < count; ++i) body.template operator()<float>(i);
+  for (; i + lanes <= count; i += lanes) body.template operator()<VectorOf<T>>(i);
+  for (; i < count; ++i) body.template operator()<T>(i);
 }
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

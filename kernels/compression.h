@@ -1,0 +1,121 @@
+// Compressors and their fused passes over flat memory: signs with scales, and Top-K.
+//
+// Vectors are float32 or float64, all of one call alike; `Range`s and indices count elements from
+// the start of the views that a call is given. Elements outside the ranges are padding: never read
+// into a norm or a choice, never written.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/updates.h"
+#include "kernels/view.h"
+
+namespace thinwire {
+
+/// Elements [begin, end).
+struct Range {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+  bool operator==(const Range&) const = default;
+};
+
+/// What a pass puts in: factor * (gradient_scale * values + weight_decay * parameters), element by
+/// element. `gradient_scale` and `parameters` may be absent; only elements before `decayed_size`
+/// are decayed.
+struct CompressionInput {
+  ConstView values;
+  double factor = 1;
+  ConstView gradient_scale{};  // one number of the values' type, in device memory
+  ConstView parameters{};
+  double weight_decay = 0;
+  int64_t decayed_size = 0;
+};
+
+/// Elements [range.begin, range.end) share scale number `group`.
+struct ScaleRun {
+  Range range;
+  int64_t group = 0;
+};
+
+/// Layout of a vector for the scaled sign C(v) = scale * sign(v), sign(0) = sign(-0) = +1.
+struct SignShape {
+  int64_t size = 0;            // elements of the vector, padding included; a multiple of 32
+  std::vector<ScaleRun> runs;  // rising and disjoint; groups rise with them, without gaps
+  /// Elements of each group in the *whole* vector, of which this may be a part.
+  std::vector<int64_t> group_sizes;
+  enum class Scale : uint8_t { kMeanMagnitude, kRootMeanSquare } scale = Scale::kMeanMagnitude;
+  DataType type = DataType::kFloat32;
+
+  int64_t words() const { return size / 32; }
+  int64_t groups() const { return static_cast<int64_t>(group_sizes.size()); }
+};
+
+/// A packed message in device memory: int32 words[shape.words()], bit j of word w for element
+/// 32 w + j, 1 for >= 0, 0 in padding; and one scale a group, of the vector's type.
+struct SignMessage {
+  ConstView bits;
+  ConstView scales;
+};
+
+/// The passes of the scaled sign. Each reads and writes every operand once. `sums` receives, a
+/// group, the float64 sum of |v| (or of v² for kRootMeanSquare) over this part of it, the same for
+/// any number of threads; a NaN or Inf in v makes its sum NaN or Inf.
+///
+/// States are updated lazily, since the scale of a message is known only after the pass that packs
+/// it: a pass takes the last message as `pending` (views absent: none) and applies it first.
+class SignCompression {
+ public:
+  virtual ~SignCompression() = default;
+
+  /// bits = sign(input).
+  virtual void Pack(const CompressionInput& input, View bits, View sums) = 0;
+  /// Markov: state += pending; bits = sign(input - state). `bits` may be pending's own.
+  virtual void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
+                              View bits, View sums) = 0;
+  /// Error feedback: error holds the last p; p = (error - pending_scales * sign(error)) + input;
+  /// error = p; bits = sign(p). Absent scales: error is the error itself.
+  virtual void PackSum(const CompressionInput& input, ConstView pending_scales, View error,
+                       View bits, View sums) = 0;
+  /// The server's forms of the two above, input = mean of the workers' messages, decoded and added
+  /// in their order. PackMeanDifference: estimate += mean; bits = sign(estimate - target).
+  virtual void PackMeanDifference(std::span<const SignMessage> messages, View estimate,
+                                  ConstView target, View bits, View sums) = 0;
+  virtual void PackMeanSum(std::span<const SignMessage> messages, ConstView pending_scales,
+                           View error, View bits, View sums) = 0;
+
+  /// scales = sums / group sizes (or its root).
+  virtual void Scales(ConstView sums, View scales) = 0;
+
+  /// y = mean of decoded messages (of one, that one); y += it with `add`. y += factor * … for Add.
+  virtual void Mean(std::span<const SignMessage> messages, bool add, View y) = 0;
+  /// y += factor * decoded message.
+  virtual void Add(const SignMessage& message, double factor, View y) = 0;
+  /// error = p -> error - scales * sign(error), what PackSum would do first.
+  virtual void SettleError(ConstView scales, View error) = 0;
+  /// estimate += decoded message, then the update with the estimate as gradient: one pass.
+  virtual void AddAndUpdate(const SignMessage& message, const AdamUpdate& update, View estimate,
+                            View momentum, View variance, View max_variance, View x) = 0;
+};
+
+/// Exact selection of the K largest magnitudes.
+struct TopKShape {
+  int64_t size = 0;           // elements of the vector, padding included
+  std::vector<Range> ranges;  // the elements to choose from; rising, disjoint
+  int64_t k = 1;              // at most the elements in the ranges
+  DataType type = DataType::kFloat32;
+};
+
+class TopK {
+ public:
+  virtual ~TopK() = default;
+
+  /// v = input + state_factor * state (state_factor is -1, 0 or +1; 0: state is absent). Writes the
+  /// indices (int32) of the k largest |v|, ties to the lower index, in rising order, and v there.
+  /// NaN counts as larger than Inf, Inf than any number, so that a caller finds them in `values`.
+  virtual void Select(const CompressionInput& input, ConstView state, int state_factor,
+                      View indices, View values) = 0;
+};
+
+}  // namespace thinwire

@@ -1,0 +1,65 @@
+#include "kernels/cpu/sums.h"
+
+#include <cassert>
+
+#include "kernels/cpu/compression_input.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/parallel.h"
+
+namespace thinwire::cpu {
+namespace {
+
+constexpr int64_t kChunk = 16384;
+
+}  // namespace
+
+void Evaluate(const CompressionInput& input, double beta, View y) {
+  assert(input.values.size == y.size && input.values.type == y.type);
+  WithFloatingType(y.type, [&]<typename T>() {
+    const TypedInput<T> in(input);
+    T* out = y.as<T>();
+    const T keep = static_cast<T>(beta);
+    ParallelFor(y.size, kChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        out[i] = beta == 0 ? in(i) : in(i) + keep * out[i];
+      }
+    });
+  });
+}
+
+void ScatterAdd(ConstView indices, ConstView values, double factor, View y) {
+  assert(indices.size == values.size && indices.type == DataType::kInt32);
+  assert(values.type == y.type);
+  WithFloatingType(y.type, [&]<typename T>() {
+    const int32_t* at = indices.as<int32_t>();
+    const T* from = values.as<T>();
+    T* to = y.as<T>();
+    const T weight = static_cast<T>(factor);
+    ParallelFor(indices.size, kChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[at[i]] += weight * from[i];
+    });
+  });
+}
+
+void SumParts(ConstView parts, double factor, View sum) {
+  assert(parts.type == sum.type && (sum.size == 0 || parts.size % sum.size == 0));
+  const int64_t n = sum.size;
+  auto add = [&]<typename T>() {
+    const T* from = parts.as<T>();
+    T* to = sum.as<T>();
+    ParallelFor(n, kChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        double total = 0;
+        for (int64_t j = i; j < parts.size; j += n) total += static_cast<double>(from[j]);
+        to[i] = static_cast<T>(factor * total);
+      }
+    });
+  };
+  if (sum.type == DataType::kInt32) {
+    add.operator()<int32_t>();
+  } else {
+    WithFloatingType(sum.type, add);
+  }
+}
+
+}  // namespace thinwire::cpu

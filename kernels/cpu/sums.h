@@ -1,0 +1,13 @@
+// Sums of flat vectors on the CPU: Device's methods of the same names.
+#pragma once
+
+#include "kernels/compression.h"
+#include "kernels/view.h"
+
+namespace thinwire::cpu {
+
+void Evaluate(const CompressionInput& input, double beta, View y);
+void ScatterAdd(ConstView indices, ConstView values, double factor, View y);
+void SumParts(ConstView parts, double factor, View sum);
+
+}  // namespace thinwire::cpu
