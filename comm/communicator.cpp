@@ -1,0 +1,179 @@
+#include "comm/communicator.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <numeric>
+
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int64_t Sum(std::span<const int64_t> counts) {
+  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+}
+
+std::vector<int64_t> InBytes(std::span<const int64_t> counts, DataType type) {
+  std::vector<int64_t> bytes(counts.begin(), counts.end());
+  for (int64_t& count : bytes) count *= SizeOf(type);
+  return bytes;
+}
+
+/// Near-equal parts of `count` elements, one a rank.
+std::vector<int64_t> EvenParts(int64_t count, int ranks) {
+  std::vector<int64_t> parts(static_cast<size_t>(ranks), count / ranks);
+  for (int64_t r = 0; r < count % ranks; ++r) ++parts[static_cast<size_t>(r)];
+  return parts;
+}
+
+const std::byte* Bytes(ConstView view) { return static_cast<const std::byte*>(view.data); }
+std::byte* Bytes(View view) { return static_cast<std::byte*>(view.data); }
+
+}  // namespace
+
+int64_t Traffic::total_sent() const { return Sum(sent); }
+int64_t Traffic::total_received() const { return Sum(received); }
+
+/// Times a collective and counts what it moves.
+class Communicator::Account {
+ public:
+  Account(Communicator& owner, Purpose purpose)
+      : owner_(owner), purpose_(static_cast<size_t>(purpose)), start_(Now()) {}
+  ~Account() { owner_.seconds_ += Now() - start_; }
+  void Sent(int64_t bytes) { owner_.traffic_.sent[purpose_] += bytes; }
+  void Received(int64_t bytes) { owner_.traffic_.received[purpose_] += bytes; }
+  /// An all-gather of `bytes`, one part a rank.
+  void Gathered(std::span<const int64_t> bytes) {
+    const int64_t own = bytes[static_cast<size_t>(owner_.rank_)];
+    Sent(own * (owner_.size_ - 1));
+    Received(Sum(bytes) - own);
+  }
+
+ private:
+  Communicator& owner_;
+  size_t purpose_;
+  double start_;
+};
+
+View Communicator::Scratch(int64_t elements, DataType type) {
+  const int64_t bytes = elements * SizeOf(type);
+  if (scratch_.bytes() < bytes) {
+    scratch_ = Buffer();
+    scratch_ = device_.Allocate(bytes);
+  }
+  return scratch_.view(type).Slice(0, elements);
+}
+
+void Communicator::AllToAll(ConstView send, std::span<const int64_t> send_counts, View receive,
+                            std::span<const int64_t> receive_counts, Purpose purpose) {
+  Account account(*this, purpose);
+  const auto outgoing = InBytes(send_counts, send.type);
+  const auto incoming = InBytes(receive_counts, receive.type);
+  DoAllToAll(Bytes(send), outgoing, Bytes(receive), incoming, "all-to-all");
+  account.Sent(Sum(outgoing) - outgoing[static_cast<size_t>(rank_)]);
+  account.Received(Sum(incoming) - incoming[static_cast<size_t>(rank_)]);
+}
+
+void Communicator::AllGather(ConstView send, View receive, std::span<const int64_t> counts,
+                             Purpose purpose) {
+  Account account(*this, purpose);
+  const auto bytes = InBytes(counts, receive.type);
+  DoAllGather(Bytes(send), Bytes(receive), bytes, "all-gather");
+  account.Gathered(bytes);
+}
+
+void Communicator::ReduceScatter(ConstView values, View receive, std::span<const int64_t> counts,
+                                 double factor, Purpose purpose) {
+  const int64_t own = counts[static_cast<size_t>(rank_)];
+  const View parts = Scratch(own * size_, values.type);
+  const std::vector<int64_t> incoming(static_cast<size_t>(size_), own);
+  AllToAll(values, counts, parts, incoming, purpose);
+  device_.SumParts(parts, factor, receive);
+}
+
+void Communicator::AllReduce(View values, double factor, Purpose purpose) {
+  const auto counts = EvenParts(values.size, size_);
+  int64_t offset = 0;
+  for (int r = 0; r < rank_; ++r) offset += counts[static_cast<size_t>(r)];
+  const int64_t own = counts[static_cast<size_t>(rank_)];
+  // The sum goes where this rank's own part was, which its parts no longer need.
+  const View sum = values.Slice(offset, own);
+  ReduceScatter(values, sum, counts, factor, purpose);
+  AllGather(sum, values, counts, purpose);
+}
+
+void Communicator::Broadcast(View values, int root, Purpose purpose) {
+  Account account(*this, purpose);
+  const int64_t bytes = values.size * SizeOf(values.type);
+  DoBroadcast(Bytes(values), bytes, root, "broadcast");
+  if (rank_ == root) {
+    account.Sent(bytes * (size_ - 1));
+  } else {
+    account.Received(bytes);
+  }
+}
+
+void Communicator::Barrier() {
+  Account account(*this, Purpose::kControl);
+  DoBarrier();
+}
+
+std::vector<double> Communicator::AllGatherHost(double value) {
+  Account account(*this, Purpose::kControl);
+  std::vector<double> values(static_cast<size_t>(size_));
+  const std::vector<int64_t> bytes(values.size(), sizeof(double));
+  DoAllGather(reinterpret_cast<const std::byte*>(&value),
+              reinterpret_cast<std::byte*>(values.data()), bytes, "all-gather of numbers");
+  account.Gathered(bytes);
+  return values;
+}
+
+std::vector<int64_t> Communicator::AllGatherHost(int64_t value) {
+  Account account(*this, Purpose::kControl);
+  std::vector<int64_t> values(static_cast<size_t>(size_));
+  const std::vector<int64_t> bytes(values.size(), sizeof(int64_t));
+  DoAllGather(reinterpret_cast<const std::byte*>(&value),
+              reinterpret_cast<std::byte*>(values.data()), bytes, "all-gather of counts");
+  account.Gathered(bytes);
+  return values;
+}
+
+std::vector<std::string> Communicator::AllGatherHost(const std::string& text) {
+  const auto lengths = AllGatherHost(static_cast<int64_t>(text.size()));
+  Account account(*this, Purpose::kControl);
+  std::string all(static_cast<size_t>(Sum(lengths)), '\0');
+  DoAllGather(reinterpret_cast<const std::byte*>(text.data()),
+              reinterpret_cast<std::byte*>(all.data()), lengths, "all-gather of texts");
+  account.Gathered(lengths);
+  std::vector<std::string> texts;
+  size_t start = 0;
+  for (const int64_t length : lengths) {
+    texts.push_back(all.substr(start, static_cast<size_t>(length)));
+    start += static_cast<size_t>(length);
+  }
+  return texts;
+}
+
+std::string Communicator::BroadcastHost(const std::string& text, int root) {
+  // Only the root's length counts, but the others have to know it.
+  const auto lengths = AllGatherHost(static_cast<int64_t>(rank_ == root ? text.size() : 0));
+  Account account(*this, Purpose::kControl);
+  const int64_t length = lengths[static_cast<size_t>(root)];
+  std::string result = text;
+  result.resize(static_cast<size_t>(length));
+  DoBroadcast(reinterpret_cast<std::byte*>(result.data()), length, root, "broadcast of a text");
+  if (rank_ == root) {
+    account.Sent(length * (size_ - 1));
+  } else {
+    account.Received(length);
+  }
+  return result;
+}
+
+}  // namespace thinwire

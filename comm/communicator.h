@@ -1,0 +1,167 @@
+// How ranks talk: collectives on device memory, in queue order, that count what they send.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace thinwire {
+
+/// What bytes are sent for; they are counted apart.
+enum class Purpose : uint8_t {
+  kUplink,    // workers' messages to the servers
+  kDownlink,  // servers' messages to the workers
+  kState,     // error averaging, running statistics, checkpoints
+  kControl,   // sizes, scales' sums, agreement on stopping
+  kMeasurement,  // what is only logged: losses, norms, evaluation
+};
+inline constexpr int kPurposes = 5;
+
+/// Bytes that this rank put on the wire and took from it; what it tells itself does not count.
+struct Traffic {
+  std::array<int64_t, kPurposes> sent{}, received{};
+  int64_t total_sent() const;
+  int64_t total_received() const;
+};
+
+struct CommunicatorOptions {
+  /// Longest that a collective may take, and longest that a rank may be silent.
+  double timeout_seconds = 300;
+};
+
+/// One rank's end. All ranks call the same collectives in the same order; one thread a rank. Counts
+/// are in elements of the views' type. Every result is the same, bit for bit, for every
+/// implementation, and each rank's copy of a common result is identical.
+///
+/// If a rank fails, ends or makes no progress for the timeout, all other ranks' collectives throw
+/// an Error that names rank, host, collective and step. Nothing can be sent afterwards.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// "alone", "threads", "mpi".
+  virtual const char* kind() const = 0;
+  /// For people: "8 ranks over MPI on 2 hosts".
+  virtual std::string description() const = 0;
+
+  /// Rank r sends send_counts[q] elements to each rank q, its own included, from consecutive places
+  /// of `send`; `receive` is filled in rank order. receive_counts has to be right.
+  void AllToAll(ConstView send, std::span<const int64_t> send_counts, View receive,
+                std::span<const int64_t> receive_counts, Purpose purpose);
+  /// Rank r contributes counts[r] elements; everyone gets all, in rank order. `send` may be this
+  /// rank's own place in `receive`.
+  void AllGather(ConstView send, View receive, std::span<const int64_t> counts, Purpose purpose);
+  /// Rank r receives, in its place, the sum over ranks of range r of `values` (counts[r] elements,
+  /// consecutive), times `factor`: float64 sums in rank order, rounded once.
+  void ReduceScatter(ConstView values, View receive, std::span<const int64_t> counts, double factor,
+                     Purpose purpose);
+  /// values = factor * sum over ranks, everywhere. A reduce-scatter and an all-gather: each rank
+  /// sends 2 (n - 1) / n of the vector, as a ring does.
+  void AllReduce(View values, double factor, Purpose purpose);
+  void Broadcast(View values, int root, Purpose purpose);
+  void Barrier();
+
+  /// The same for small values in host memory, as control messages.
+  std::vector<double> AllGatherHost(double value);
+  std::vector<int64_t> AllGatherHost(int64_t value);
+  /// Strings of any length, one a rank.
+  std::vector<std::string> AllGatherHost(const std::string& text);
+  std::string BroadcastHost(const std::string& text, int root);
+
+  /// Where the run is, for messages; also tells the others that this rank is making progress.
+  void SetStep(int64_t step) { step_ = step; Progress(); }
+  int64_t step() const { return step_; }
+  /// To be called now and then during long work between collectives.
+  virtual void Progress() {}
+
+  const Traffic& traffic() const { return traffic_; }
+  void RestoreTraffic(const Traffic& traffic) { traffic_ = traffic; }
+  /// Seconds spent in collectives so far, waiting included.
+  double seconds() const { return seconds_; }
+
+  /// Tells the other ranks that this one gives up: their collectives throw. Does not block.
+  virtual void Abort(const std::string& reason) = 0;
+
+ protected:
+  Communicator(Device& device, int rank, int size) : device_(device), rank_(rank), size_(size) {}
+
+  // Bytes, in host-visible memory; `what` names the collective for messages. An implementation
+  // moves everything itself, its own share included.
+  virtual void DoAllToAll(const std::byte* send, std::span<const int64_t> send_bytes,
+                          std::byte* receive, std::span<const int64_t> receive_bytes,
+                          const char* what) = 0;
+  virtual void DoAllGather(const std::byte* send, std::byte* receive,
+                           std::span<const int64_t> bytes, const char* what) = 0;
+  virtual void DoBroadcast(std::byte* data, int64_t bytes, int root, const char* what) = 0;
+  virtual void DoBarrier() = 0;
+
+  Device& device_;
+
+ private:
+  class Account;
+  View Scratch(int64_t elements, DataType type);
+
+  int rank_, size_;
+  int64_t step_ = 0;
+  Traffic traffic_;
+  double seconds_ = 0;
+  Buffer scratch_;
+};
+
+/// One rank alone: every collective is a copy.
+std::unique_ptr<Communicator> MakeSingleCommunicator(Device& device);
+
+/// Ranks that are threads of one process.
+class ThreadGroup {
+ public:
+  explicit ThreadGroup(int size, const CommunicatorOptions& options = {});
+  ~ThreadGroup();
+  int size() const { return size_; }
+  /// Rank `rank`'s end, made on the thread that will use it; the group must outlive it.
+  std::unique_ptr<Communicator> Join(int rank, Device& device);
+  /// Runs `body(rank)` on `size` threads and waits for all. If some throw, the others are released;
+  /// rethrows the first cause, not the echoes of it.
+  void Run(const std::function<void(int rank)>& body);
+
+  struct State;
+
+ private:
+  int size_;
+  std::shared_ptr<State> state_;
+};
+
+/// Whether this process was started by mpirun, srun or the like as one of several.
+bool StartedByMpi();
+
+/// MPI for the life of the object; the program makes at most one, in main.
+class MpiSession {
+ public:
+  /// @throws Error if the program was built without MPI.
+  MpiSession(int& argc, char**& argv, const CommunicatorOptions& options = {});
+  ~MpiSession();
+  int rank() const;
+  int size() const;
+  /// As CommunicatorOptions::timeout_seconds, once the settings are known.
+  void set_timeout(double seconds);
+  std::unique_ptr<Communicator> Join(Device& device);
+  /// Ends the whole job with this exit code, on all ranks, without waiting for anyone. `message`, if
+  /// any, is printed once, however many ranks fail at the same time.
+  [[noreturn]] void Abort(const std::string& message, int exit_code);
+
+  struct State;
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace thinwire
