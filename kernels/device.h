@@ -92,6 +92,10 @@ class Device {
   virtual void Average(ConstView x, double decay, View average) = 0;
   /// y = input + beta * y; y is not read if beta is 0. float32 or float64.
   virtual void Evaluate(const CompressionInput& input, double beta, View y) = 0;
+  /// values[j] = v[indices[j]] (int32 indices), v = input + state_factor * state as in TopK::Select.
+  /// float32 or float64.
+  virtual void Gather(const CompressionInput& input, ConstView state, int state_factor,
+                      ConstView indices, View values) = 0;
   /// y[indices[i]] += factor * values[i], for distinct indices (int32) within y. float32 or float64.
   virtual void ScatterAdd(ConstView indices, ConstView values, double factor, View y) = 0;
   /// sum[i] = factor * (parts[i] + parts[n + i] + …), n = sum.size, parts.size a multiple of it;
@@ -114,6 +118,8 @@ class Device {
   virtual void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer,
                       View x) = 0;
   virtual void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x) = 0;
+  virtual void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance,
+                      View x) = 0;
 
  private:
   friend class Buffer;

@@ -63,4 +63,13 @@ struct SignSgdUpdate {
   double momentum = 0;
 };
 
+/// Adam with a variance that does not change any more, and the momentum as it is:
+/// x -= α m / (sqrt(v / variance_correction) + ε) where v > 0. Where v is 0, x stays, but for
+/// decoupled decay.
+struct FrozenAdamUpdate {
+  UpdateCommon common{};
+  double epsilon = 1e-8;
+  double variance_correction = 1;
+};
+
 }  // namespace thinwire

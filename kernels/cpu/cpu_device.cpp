@@ -15,6 +15,7 @@
 #include "kernels/cpu/compression.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/gather.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/loss.h"
@@ -145,6 +146,10 @@ class CpuDevice : public Device {
   void Evaluate(const CompressionInput& input, double beta, View y) override {
     cpu::Evaluate(input, beta, y);
   }
+  void Gather(const CompressionInput& input, ConstView state, int state_factor, ConstView indices,
+              View values) override {
+    cpu::Gather(input, state, state_factor, indices, values);
+  }
   void ScatterAdd(ConstView indices, ConstView values, double factor, View y) override {
     cpu::ScatterAdd(indices, values, factor, y);
   }
@@ -171,6 +176,10 @@ class CpuDevice : public Device {
   }
   void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x) override {
     cpu::Update(update, gradient, buffer, x);
+  }
+  void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance,
+              View x) override {
+    cpu::Update(update, momentum, variance, x);
   }
 
  private:

@@ -109,4 +109,17 @@ void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x
   });
 }
 
+void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance, View x) {
+  ForEachChunk(x, [&]<typename T>(int64_t i, int64_t count) {
+    const T* m = momentum.as<T>() + i;
+    const T* v = variance.as<T>() + i;
+    T* to = x.as<T>() + i;
+    const T rate = static_cast<T>(update.common.learning_rate), eps = static_cast<T>(update.epsilon);
+    const T divisor = static_cast<T>(std::sqrt(update.variance_correction));
+    for (int64_t j = 0; j < count; ++j) {
+      if (v[j] > 0) to[j] -= rate * m[j] / (std::sqrt(v[j]) / divisor + eps);
+    }
+  });
+}
+
 }  // namespace thinwire::cpu

@@ -15,5 +15,6 @@ AdamArguments<T> ArgumentsOf(const AdamUpdate& update);
 
 void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer, View x);
 void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x);
+void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance, View x);
 
 }  // namespace thinwire::cpu
