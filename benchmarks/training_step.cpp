@@ -133,7 +133,8 @@ int Main(int argc, char** argv) {
   device->CopyFromHost(labels.data(), network.labels());
   OptimizerOptions options;
   options.name = "momentum";
-  const auto optimizer = MakeOptimizer(options, arena);
+  const auto communicator = MakeSingleCommunicator(arena.device());
+  const auto optimizer = MakeOptimizer(options, arena, *communicator);
   std::unique_ptr<Convolutions> convolutions;  // made on first use: their memory is not the step's
   fmt::print("{{\"model\": \"{}\", \"parameters\": {}, \"activation_bytes\": {}}}\n", graph.name(),
              arena.parameter_count(), network.activation_bytes());

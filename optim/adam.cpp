@@ -16,8 +16,9 @@ namespace {
 
 class Adam : public ArenaOptimizer {
  public:
-  Adam(const OptimizerOptions& options, WeightDecayForm decay_form, ParameterArena& arena)
-      : ArenaOptimizer(options, decay_form, arena) {
+  Adam(const OptimizerOptions& options, ParameterArena& arena, Communicator& communicator,
+       WeightDecayForm usual_decay)
+      : ArenaOptimizer(options, arena, communicator, usual_decay) {
     update_.form = AdamUpdate::Form::kUsual;
     update_.beta1 = options.beta1;
     update_.beta2 = options.beta2.value_or(0.999);
@@ -27,7 +28,10 @@ class Adam : public ArenaOptimizer {
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    update_.step = ++step_;
+    CountStep();
+    gradient_scale = AverageGradients(gradient_scale);
+    PhaseTimer timer(costs_.update);
+    update_.step = step_;
     for (const ParameterGroup& group : groups()) {
       update_.common = Common(group, learning_rate, gradient_scale);
       device().Update(update_, group.Of(gradients()), group.Of(momentum_), group.Of(variance_),
@@ -42,12 +46,14 @@ class Adam : public ArenaOptimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeAdam(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Adam>(options, WeightDecayForm::kCoupled, arena);
+std::unique_ptr<Optimizer> MakeAdam(const OptimizerOptions& options, ParameterArena& arena,
+                                    Communicator& communicator) {
+  return std::make_unique<Adam>(options, arena, communicator, WeightDecayForm::kCoupled);
 }
 
-std::unique_ptr<Optimizer> MakeAdamW(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Adam>(options, WeightDecayForm::kDecoupled, arena);
+std::unique_ptr<Optimizer> MakeAdamW(const OptimizerOptions& options, ParameterArena& arena,
+                                     Communicator& communicator) {
+  return std::make_unique<Adam>(options, arena, communicator, WeightDecayForm::kDecoupled);
 }
 
 }  // namespace thinwire

@@ -19,8 +19,8 @@ namespace {
 
 class Amsgrad : public ArenaOptimizer {
  public:
-  Amsgrad(const OptimizerOptions& options, ParameterArena& arena)
-      : ArenaOptimizer(options, WeightDecayForm::kCoupled, arena) {
+  Amsgrad(const OptimizerOptions& options, ParameterArena& arena, Communicator& communicator)
+      : ArenaOptimizer(options, arena, communicator) {
     const bool paper = options.amsgrad_form == "paper";
     update_.form = paper ? AdamUpdate::Form::kPaper : AdamUpdate::Form::kUsual;
     update_.beta1 = options.beta1;
@@ -32,7 +32,10 @@ class Amsgrad : public ArenaOptimizer {
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    update_.step = ++step_;
+    CountStep();
+    gradient_scale = AverageGradients(gradient_scale);
+    PhaseTimer timer(costs_.update);
+    update_.step = step_;
     for (const ParameterGroup& group : groups()) {
       update_.common = Common(group, learning_rate, gradient_scale);
       device().Update(update_, group.Of(gradients()), group.Of(momentum_), group.Of(variance_),
@@ -47,8 +50,9 @@ class Amsgrad : public ArenaOptimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeAmsgrad(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Amsgrad>(options, arena);
+std::unique_ptr<Optimizer> MakeAmsgrad(const OptimizerOptions& options, ParameterArena& arena,
+                                       Communicator& communicator) {
+  return std::make_unique<Amsgrad>(options, arena, communicator);
 }
 
 }  // namespace thinwire

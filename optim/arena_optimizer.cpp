@@ -1,10 +1,21 @@
 #include "optim/arena_optimizer.h"
 
+#include <limits>
+#include <utility>
+
 namespace thinwire {
 
-ArenaOptimizer::ArenaOptimizer(const OptimizerOptions& options, WeightDecayForm decay_form,
-                               ParameterArena& arena)
-    : arena_(arena), decay_form_(decay_form) {
+ArenaOptimizer::ArenaOptimizer(const OptimizerOptions& options, ParameterArena& arena,
+                               Communicator& communicator, WeightDecayForm usual_decay)
+    : options_(options),
+      arena_(arena),
+      communicator_(communicator),
+      shards_(arena.padded_size(), communicator.size(), options.server),
+      decay_form_(usual_decay) {
+  if (options.weight_decay_at != "auto") {
+    decay_form_ = options.weight_decay_at == "decoupled" ? WeightDecayForm::kDecoupled
+                                                         : WeightDecayForm::kCoupled;
+  }
   const double rest_decay = options.decay_norm_and_bias ? options.weight_decay : 0;
   if (rest_decay == options.weight_decay) {
     groups_ = {{0, arena.padded_size(), options.weight_decay}};
@@ -14,23 +25,73 @@ ArenaOptimizer::ArenaOptimizer(const OptimizerOptions& options, WeightDecayForm 
   }
 }
 
+View ArenaOptimizer::Add(OptimizerState state, int64_t size) {
+  Buffer buffer = device().Allocate(size * SizeOf(arena_.type()));
+  state.values = buffer.view(arena_.type()).Slice(0, size);
+  state_.push_back({std::move(state), std::move(buffer)});
+  return state_.back().state.values;
+}
+
 View ArenaOptimizer::AddState(const std::string& name) {
-  const int64_t bytes = arena_.padded_size() * SizeOf(DataType::kFloat32);
-  state_.push_back({name, device().Allocate(bytes)});
-  return state_.back().buffer.view().Slice(0, arena_.padded_size());
+  return Add({.name = name, .values = {}}, arena_.padded_size());
+}
+
+View ArenaOptimizer::AddWorkerState(const std::string& name, CarryOver carry_over,
+                                    const std::string& source) {
+  return Add({.name = name,
+              .values = {},
+              .kind = StateKind::kWorker,
+              .carry_over = carry_over,
+              .source = source},
+             arena_.padded_size());
+}
+
+View ArenaOptimizer::AddServerState(const std::string& name) {
+  return Add({.name = name,
+              .values = {},
+              .kind = StateKind::kServer,
+              .range = own_shard(),
+              .carry_over = CarryOver::kReshard},
+             own_shard().size());
 }
 
 std::vector<OptimizerState> ArenaOptimizer::state() {
-  std::vector<OptimizerState> views;
-  for (const NamedBuffer& entry : state_) {
-    views.push_back({entry.name, entry.buffer.view().Slice(0, arena_.padded_size())});
+  std::vector<OptimizerState> states;
+  for (const NamedBuffer& entry : state_) states.push_back(entry.state);
+  return states;
+}
+
+ConstView ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
+  const View gradients = arena_.gradients();
+  if (device().FirstNonFinite(gradients) >= 0) ThrowNonFiniteGradient(link_context());
+  costs_.paper_bits_up += 32 * arena_.parameter_count();
+  costs_.paper_bits_down += 32 * arena_.parameter_count();
+  costs_.coded_bits_up += 32 * arena_.parameter_count();
+  costs_.coded_bits_down += 32 * arena_.parameter_count();
+  const int ranks = communicator_.size();
+  if (ranks == 1) return gradient_scale;
+
+  if (gradient_scale) {
+    PhaseTimer timer(costs_.compress);
+    device().Evaluate({.values = gradients, .gradient_scale = gradient_scale}, 0, gradients);
   }
-  return views;
+  PhaseTimer timer(costs_.wire);
+  const View own = Slice(gradients, own_shard());
+  communicator_.ReduceScatter(gradients, own, shards_.sizes(), 1.0 / ranks, Purpose::kUplink);
+  communicator_.AllGather(own, gradients, shards_.sizes(), Purpose::kDownlink);
+  return {};
 }
 
 UpdateCommon ArenaOptimizer::Common(const ParameterGroup& group, double learning_rate,
                                     ConstView gradient_scale) const {
   return {learning_rate, group.weight_decay, decay_form_, gradient_scale};
+}
+
+void ArenaOptimizer::CountStep() {
+  ++step_;
+  costs_.compress = costs_.wire = costs_.decode = costs_.update = 0;
+  costs_.contraction_up = costs_.contraction_down = costs_.mismatch_bound =
+      std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace thinwire

@@ -1,12 +1,14 @@
-// What the methods share: state vectors laid out as the arena, and the arena's two groups, weights
-// and the rest, which differ in weight decay.
+// What the methods share: state vectors laid out as the arena, the arena's two groups, weights and
+// the rest, which differ in weight decay, and the mean of the ranks' gradients.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "kernels/device.h"
+#include "optim/links.h"
 #include "optim/optimizer.h"
+#include "optim/shards.h"
 
 namespace thinwire {
 
@@ -24,27 +26,51 @@ class ArenaOptimizer : public Optimizer {
   std::vector<OptimizerState> state() override;
 
  protected:
-  ArenaOptimizer(const OptimizerOptions& options, WeightDecayForm decay_form,
-                 ParameterArena& arena);
+  /// @param usual_decay what weight_decay_at "auto" means; "worker" and "update" are one for
+  /// methods
+  ///     whose workers send gradients as they are.
+  ArenaOptimizer(const OptimizerOptions& options, ParameterArena& arena, Communicator& communicator,
+                 WeightDecayForm usual_decay = WeightDecayForm::kCoupled);
 
-  /// A new state vector of zeros; `name` is what checkpoints call it.
+  /// A new state vector of zeros, the same on all ranks; `name` is what checkpoints call it.
   View AddState(const std::string& name);
+  /// The same for one of a worker's own. `source` is read by CarryOver::kFromServer.
+  View AddWorkerState(const std::string& name, CarryOver carry_over = CarryOver::kMean,
+                      const std::string& source = {});
+  /// This rank's shard of a server's vector.
+  View AddServerState(const std::string& name);
+
+  /// Uncompressed methods: the gradients become their mean over the ranks, each rank's times its
+  /// own `gradient_scale` first.
+  /// @return the scale that is left to apply.
+  ConstView AverageGradients(ConstView gradient_scale);
 
   /// At most two groups: one pass over all if both are decayed alike.
   const std::vector<ParameterGroup>& groups() const { return groups_; }
   UpdateCommon Common(const ParameterGroup& group, double learning_rate,
                       ConstView gradient_scale) const;
+  /// To be called first in Step: counts it and starts its clocks.
+  void CountStep();
+
   Device& device() const { return arena_.device(); }
   View gradients() const { return arena_.gradients(); }
   View values() const { return arena_.values(); }
+  LinkContext link_context() { return {options_, arena_, communicator_, shards_, costs_, step_}; }
+  const Shards& shards() const { return shards_; }
+  const Range& own_shard() const { return shards_[communicator_.rank()]; }
+
+  const OptimizerOptions options_;
+  ParameterArena& arena_;
+  Communicator& communicator_;
 
  private:
   struct NamedBuffer {
-    std::string name;
+    OptimizerState state;
     Buffer buffer;
   };
+  View Add(OptimizerState state, int64_t size);
 
-  ParameterArena& arena_;
+  const Shards shards_;
   WeightDecayForm decay_form_;
   std::vector<ParameterGroup> groups_;
   std::vector<NamedBuffer> state_;

@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <initializer_list>
 
 #include "kernels/error.h"
 #include "kernels/text.h"
@@ -14,13 +17,36 @@ namespace {
 
 struct Method {
   const char* name;
-  std::unique_ptr<Optimizer> (*make)(const OptimizerOptions&, ParameterArena&);
+  std::unique_ptr<Optimizer> (*make)(const OptimizerOptions&, ParameterArena&, Communicator&);
 };
 
 constexpr Method kMethods[] = {
-    {"sgd", MakeSgd},         {"momentum", MakeMomentum}, {"nesterov", MakeNesterov},
-    {"adam", MakeAdam},       {"adamw", MakeAdamW},       {"amsgrad", MakeAmsgrad},
-    {"rmsprop", MakeRmsprop}, {"rmspropw", MakeRmspropW}, {"signsgd", MakeSignSgd},
+    // Uncompressed.
+    {"sgd", MakeSgd},
+    {"momentum", MakeMomentum},
+    {"nesterov", MakeNesterov},
+    {"adam", MakeAdam},
+    {"adamw", MakeAdamW},
+    {"amsgrad", MakeAmsgrad},
+    {"rmsprop", MakeRmsprop},
+    {"rmspropw", MakeRmspropW},
+    {"signsgd", MakeSignSgd},
+    // Compressed.
+    {"naive-amsgrad", MakeNaiveAmsgrad},
+    {"ef-amsgrad", MakeEfAmsgrad},
+    {"topk-amsgrad", MakeTopKAmsgrad},
+    {"cd-adam", MakeCdAdam},
+    {"ef21", MakeEf21},
+    {"ef21-bc", MakeEf21Bc},
+    {"ef21-sgdm", MakeEf21Sgdm},
+    {"ef21-sgd2m", MakeEf21Sgd2m},
+    {"ef14", MakeEf14},
+    {"ef-sgd", MakeEfSgd},
+    {"ef-sgdm", MakeEfSgdm},
+    {"saef-sgd", MakeSaefSgd},
+    {"saef-sgdm", MakeSaefSgdm},
+    {"onebit-adam", MakeOnebitAdam},
+    {"signsgd-mv", MakeSignVote},
 };
 
 /// The comparisons are written so that a NaN fails them.
@@ -36,6 +62,85 @@ void CheckNotNegative(const char* what, double value) {
               Error::Kind::kUsage);
 }
 
+void CheckName(const char* what, const std::string& value,
+               const std::vector<std::string>& names) {
+  if (std::find(names.begin(), names.end(), value) != names.end()) return;
+  throw Error(fmt::format("optimizer: unknown {} '{}'", what, value), SuggestName(value, names),
+              Error::Kind::kUsage);
+}
+
+/// model, tensor, or block:N with N at least 1.
+void CheckGranularity(const std::string& granularity) {
+  if (granularity == "model" || granularity == "tensor") return;
+  int64_t block = 0;
+  const char* const first = granularity.data() + 6;
+  const char* const last = granularity.data() + granularity.size();
+  if (granularity.starts_with("block:") && std::from_chars(first, last, block).ptr == last &&
+      block >= 1) {
+    return;
+  }
+  throw Error(fmt::format("optimizer: unknown scale-granularity '{}'", granularity),
+              "give model, tensor, or block:N with N elements a scale", Error::Kind::kUsage);
+}
+
+bool IsOneOf(const std::string& name, std::initializer_list<const char*> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void CheckCompression(const OptimizerOptions& options) {
+  CheckName("compressor", options.compressor, {"auto", "sign", "topk", "randk", "identity"});
+  CheckName("sign-scale", options.sign_scale, {"l1", "l2"});
+  CheckName("index-coding", options.index_coding, {"plain", "packed"});
+  CheckName("value-type", options.value_type, {"f32", "bf16", "f16"});
+  CheckName("server", options.server, {"sharded", "central"});
+  CheckName("first-message", options.first_message, {"auto", "compressed", "full", "zero"});
+  CheckGranularity(options.scale_granularity);
+  for (const std::string& kind : options.uncompressed_tensors) {
+    CheckName("kind of uncompressed-tensors", kind, {"bias", "bn"});
+  }
+  if (options.top_k && *options.top_k < 1) {
+    throw Error(fmt::format("optimizer: topk is {}", *options.top_k), "send at least one element",
+                Error::Kind::kUsage);
+  }
+  if (!(options.top_k_ratio > 0 && options.top_k_ratio <= 1)) {
+    throw Error(fmt::format("optimizer: topk-ratio is {}", options.top_k_ratio),
+                "give a share above 0, at most 1", Error::Kind::kUsage);
+  }
+  if (!(options.eta > 0 && options.eta <= 1)) {
+    throw Error(fmt::format("optimizer: eta is {}", options.eta),
+                "give a momentum above 0, at most 1 (1: none)", Error::Kind::kUsage);
+  }
+  if (options.error_average_period < 0 || options.error_average_period == 1) {
+    throw Error(fmt::format("optimizer: error-average-period is {}", options.error_average_period),
+                "give 0 (never) or at least 2 steps", Error::Kind::kUsage);
+  }
+  if (options.name == "onebit-adam" && options.freeze_steps < 1) {
+    throw Error(fmt::format("optimizer onebit-adam: freeze-steps is {}", options.freeze_steps),
+                "give the steps of its uncompressed warm-up, at least 1; usual is 13 % of all",
+                Error::Kind::kUsage);
+  }
+  if (options.name == "signsgd-mv" && (!IsOneOf(options.compressor, {"auto", "sign"}) ||
+                                       options.single_way.value_or(false))) {
+    throw Error("optimizer signsgd-mv votes by signs, both ways",
+                "leave compressor and single-way out, or choose another method",
+                Error::Kind::kUsage);
+  }
+  if (options.name == "ef14" && !options.single_way.value_or(true)) {
+    throw Error("optimizer ef14 compresses the uplink only", "use ef-sgd to compress both ways",
+                Error::Kind::kUsage);
+  }
+}
+
+void CheckWeightDecayPlace(const OptimizerOptions& options) {
+  CheckName("weight-decay-at", options.weight_decay_at, {"auto", "worker", "update", "decoupled"});
+  const bool sends_steps = IsOneOf(
+      options.name, {"ef14", "ef-sgd", "ef-sgdm", "saef-sgd", "saef-sgdm", "signsgd-mv"});
+  if (!sends_steps || IsOneOf(options.weight_decay_at, {"auto", "worker"})) return;
+  throw Error(fmt::format("optimizer {} receives steps, not gradients, so weight-decay-at {} has "
+                          "no place", options.name, options.weight_decay_at),
+              "use weight-decay-at worker", Error::Kind::kUsage);
+}
+
 void Check(const OptimizerOptions& options) {
   CheckFraction("momentum", options.momentum.value_or(0));
   CheckFraction("beta1", options.beta1);
@@ -43,23 +148,27 @@ void Check(const OptimizerOptions& options) {
   CheckFraction("alpha", options.alpha);
   CheckNotNegative("eps", options.epsilon);
   CheckNotNegative("weight-decay", options.weight_decay);
-  if (options.name == "sgd" && options.momentum.value_or(0) != 0) {
-    throw Error(fmt::format("optimizer sgd has no momentum, but momentum is {}", *options.momentum),
-                "use momentum or nesterov instead of sgd", Error::Kind::kUsage);
+  if (IsOneOf(options.name, {"sgd", "ef-sgd", "saef-sgd"}) && options.momentum.value_or(0) != 0) {
+    const bool plain = options.name == "sgd";
+    throw Error(fmt::format("optimizer {} has no momentum, but momentum is {}", options.name,
+                            *options.momentum),
+                plain ? "use momentum or nesterov instead of sgd"
+                      : fmt::format("use {}m instead of it", options.name),
+                Error::Kind::kUsage);
   }
-  if (options.amsgrad_form != "paper" && options.amsgrad_form != "corrected") {
-    throw Error(fmt::format("unknown form of AMSGrad '{}'", options.amsgrad_form),
-                SuggestName(options.amsgrad_form, {"paper", "corrected"}), Error::Kind::kUsage);
-  }
+  CheckName("form of AMSGrad", options.amsgrad_form, {"paper", "corrected"});
+  CheckCompression(options);
+  CheckWeightDecayPlace(options);
 }
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options, ParameterArena& arena) {
+std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options, ParameterArena& arena,
+                                         Communicator& communicator) {
   for (const Method& method : kMethods) {
     if (options.name != method.name) continue;
     Check(options);
-    return method.make(options, arena);
+    return method.make(options, arena, communicator);
   }
   throw Error(fmt::format("unknown optimizer '{}'", options.name),
               SuggestName(options.name, OptimizerNames()), Error::Kind::kUsage);

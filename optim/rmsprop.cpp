@@ -16,8 +16,9 @@ namespace {
 
 class Rmsprop : public ArenaOptimizer {
  public:
-  Rmsprop(const OptimizerOptions& options, WeightDecayForm decay_form, ParameterArena& arena)
-      : ArenaOptimizer(options, decay_form, arena) {
+  Rmsprop(const OptimizerOptions& options, ParameterArena& arena, Communicator& communicator,
+          WeightDecayForm usual_decay)
+      : ArenaOptimizer(options, arena, communicator, usual_decay) {
     update_.alpha = options.alpha;
     update_.epsilon = options.epsilon;
     update_.momentum = options.momentum.value_or(0);
@@ -26,7 +27,9 @@ class Rmsprop : public ArenaOptimizer {
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    ++step_;
+    CountStep();
+    gradient_scale = AverageGradients(gradient_scale);
+    PhaseTimer timer(costs_.update);
     for (const ParameterGroup& group : groups()) {
       update_.common = Common(group, learning_rate, gradient_scale);
       device().Update(update_, group.Of(gradients()), group.Of(variance_), group.Of(buffer_),
@@ -41,12 +44,14 @@ class Rmsprop : public ArenaOptimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeRmsprop(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Rmsprop>(options, WeightDecayForm::kCoupled, arena);
+std::unique_ptr<Optimizer> MakeRmsprop(const OptimizerOptions& options, ParameterArena& arena,
+                                       Communicator& communicator) {
+  return std::make_unique<Rmsprop>(options, arena, communicator, WeightDecayForm::kCoupled);
 }
 
-std::unique_ptr<Optimizer> MakeRmspropW(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Rmsprop>(options, WeightDecayForm::kDecoupled, arena);
+std::unique_ptr<Optimizer> MakeRmspropW(const OptimizerOptions& options, ParameterArena& arena,
+                                        Communicator& communicator) {
+  return std::make_unique<Rmsprop>(options, arena, communicator, WeightDecayForm::kDecoupled);
 }
 
 }  // namespace thinwire

@@ -17,15 +17,16 @@ namespace {
 
 class Sgd : public ArenaOptimizer {
  public:
-  Sgd(const OptimizerOptions& options, double momentum, bool nesterov, ParameterArena& arena)
-      : ArenaOptimizer(options, WeightDecayForm::kCoupled, arena),
-        momentum_(momentum),
-        nesterov_(nesterov) {
+  Sgd(const OptimizerOptions& options, double momentum, bool nesterov, ParameterArena& arena,
+      Communicator& communicator)
+      : ArenaOptimizer(options, arena, communicator), momentum_(momentum), nesterov_(nesterov) {
     if (momentum_ != 0) buffer_ = AddState("momentum");
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    ++step_;
+    CountStep();
+    gradient_scale = AverageGradients(gradient_scale);
+    PhaseTimer timer(costs_.update);
     MomentumUpdate update;
     update.momentum = momentum_;
     update.nesterov = nesterov_;
@@ -43,16 +44,19 @@ class Sgd : public ArenaOptimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeSgd(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Sgd>(options, 0, false, arena);
+std::unique_ptr<Optimizer> MakeSgd(const OptimizerOptions& options, ParameterArena& arena,
+                                   Communicator& communicator) {
+  return std::make_unique<Sgd>(options, 0, false, arena, communicator);
 }
 
-std::unique_ptr<Optimizer> MakeMomentum(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Sgd>(options, options.momentum.value_or(0.9), false, arena);
+std::unique_ptr<Optimizer> MakeMomentum(const OptimizerOptions& options, ParameterArena& arena,
+                                        Communicator& communicator) {
+  return std::make_unique<Sgd>(options, options.momentum.value_or(0.9), false, arena, communicator);
 }
 
-std::unique_ptr<Optimizer> MakeNesterov(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<Sgd>(options, options.momentum.value_or(0.9), true, arena);
+std::unique_ptr<Optimizer> MakeNesterov(const OptimizerOptions& options, ParameterArena& arena,
+                                        Communicator& communicator) {
+  return std::make_unique<Sgd>(options, options.momentum.value_or(0.9), true, arena, communicator);
 }
 
 }  // namespace thinwire

@@ -15,14 +15,16 @@ namespace {
 
 class SignSgd : public ArenaOptimizer {
  public:
-  SignSgd(const OptimizerOptions& options, ParameterArena& arena)
-      : ArenaOptimizer(options, WeightDecayForm::kCoupled, arena) {
+  SignSgd(const OptimizerOptions& options, ParameterArena& arena, Communicator& communicator)
+      : ArenaOptimizer(options, arena, communicator) {
     update_.momentum = options.momentum.value_or(0);
     if (update_.momentum != 0) buffer_ = AddState("momentum");
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    ++step_;
+    CountStep();
+    gradient_scale = AverageGradients(gradient_scale);
+    PhaseTimer timer(costs_.update);
     for (const ParameterGroup& group : groups()) {
       update_.common = Common(group, learning_rate, gradient_scale);
       device().Update(update_, group.Of(gradients()), group.Of(buffer_), group.Of(values()));
@@ -36,8 +38,9 @@ class SignSgd : public ArenaOptimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeSignSgd(const OptimizerOptions& options, ParameterArena& arena) {
-  return std::make_unique<SignSgd>(options, arena);
+std::unique_ptr<Optimizer> MakeSignSgd(const OptimizerOptions& options, ParameterArena& arena,
+                                       Communicator& communicator) {
+  return std::make_unique<SignSgd>(options, arena, communicator);
 }
 
 }  // namespace thinwire

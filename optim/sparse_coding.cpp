@@ -119,6 +119,12 @@ int64_t ValueBytes(ValueType values, DataType type) {
   return values == ValueType::kFull ? SizeOf(type) : 2;
 }
 
+/// Bytes of `count` indices, of packed ones the most.
+int64_t IndexBytes(int64_t count, Range range, IndexCoding coding) {
+  if (coding == IndexCoding::kPacked) return MaxGapBytes(count, range);
+  return coding == IndexCoding::kPlain ? 4 * count : 0;
+}
+
 /// A place for `count` more bytes at the end of the message.
 std::byte* Extend(std::vector<std::byte>& message, int64_t count) {
   const size_t size = message.size();
@@ -130,6 +136,7 @@ std::byte* Extend(std::vector<std::byte>& message, int64_t count) {
 const char* DecodeIndices(std::span<const std::byte> bytes, Range range, IndexCoding coding,
                           std::span<int32_t> indices) {
   constexpr const char* kBeyond = "holds an index beyond its range";
+  if (coding == IndexCoding::kNone) return nullptr;
   if (coding == IndexCoding::kPacked) {
     switch (DecodeGaps(bytes, range, indices)) {
       case GapFault::kNone:
@@ -174,7 +181,7 @@ void EncodeSparse(ConstView indices, ConstView values, Range range, SparseFormat
   if (count == 0) return;
   if (format.indices == IndexCoding::kPacked) {
     EncodeGaps({indices.as<int32_t>(), count}, range, message);
-  } else {
+  } else if (format.indices == IndexCoding::kPlain) {
     std::memcpy(Extend(message, 4 * indices.size), indices.data, 4 * size_t{count});
   }
   const int64_t bytes = values.size * ValueBytes(format.values, values.type);
@@ -191,9 +198,8 @@ void EncodeSparse(ConstView indices, ConstView values, Range range, SparseFormat
 }
 
 int64_t MaxSparseBytes(int64_t count, Range range, SparseFormat format, DataType type) {
-  const int64_t index_bytes =
-      format.indices == IndexCoding::kPacked ? MaxGapBytes(count, range) : 4 * count;
-  return kCountBytes + index_bytes + count * ValueBytes(format.values, type);
+  return kCountBytes + IndexBytes(count, range, format.indices) +
+         count * ValueBytes(format.values, type);
 }
 
 int64_t DecodeSparse(std::span<const std::byte> message, Range range, SparseFormat format,
@@ -211,7 +217,10 @@ int64_t DecodeSparse(std::span<const std::byte> message, Range range, SparseForm
     fail(fmt::format("announces {} values where {} are allowed", count, allowed));
   const int64_t value_bytes = count * ValueBytes(format.values, values.type);
   const int64_t index_bytes = size - kCountBytes - value_bytes;
-  if (format.indices == IndexCoding::kPlain ? index_bytes != 4 * int64_t{count} : index_bytes < 0) {
+  const bool fits = format.indices == IndexCoding::kPacked
+                        ? index_bytes >= 0
+                        : index_bytes == IndexBytes(count, range, format.indices);
+  if (!fits) {
     fail(fmt::format("does not fit the {} values that it announces", count));
   }
   if (const char* problem =

@@ -17,6 +17,7 @@ namespace thinwire {
 enum class IndexCoding : uint8_t {
   kPlain,   // 32 bits an index
   kPacked,  // Rice codes of the gaps
+  kNone,    // not sent, since the receiver knows them: Rand-K
 };
 
 /// kFull: as the vector's own type, float32 or float64.
@@ -42,7 +43,7 @@ void EncodeSparse(ConstView indices, ConstView values, Range range, SparseFormat
 int64_t MaxSparseBytes(int64_t count, Range range, SparseFormat format, DataType type);
 
 /// Decodes a message, which may be any bytes: every size is checked, indices rise strictly and lie
-/// within the range, values are finite. `indices` (int32) and `values` (float32 or float64) have
+/// within the range (of kNone they stay as they were), values are finite. `indices` (int32) and `values` (float32 or float64) have
 /// room for as many as are allowed; of a refused message they may hold a part.
 /// @return How many there are.
 /// @throws Error that says what is wrong with the message.

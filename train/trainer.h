@@ -56,6 +56,7 @@ class Trainer {
   ScheduleOptions schedule_;
   CheckpointFolder checkpoints_;
   std::unique_ptr<Device> device_;
+  std::unique_ptr<Communicator> communicator_;
   Dataset train_set_, test_set_;
   LayerGraph graph_;
   ParameterArena arena_;

@@ -48,7 +48,12 @@ class OptimizerTest : public ::testing::Test {
   }
 
   std::unique_ptr<Device> device_ = CpuBackend::Make();
+  std::unique_ptr<Communicator> communicator_ = MakeSingleCommunicator(*device_);
 };
+
+/// Those that send what they have as it is; tests/optim/distributed_test.cpp has the others.
+const std::vector<std::string> kUncompressed = {"sgd",     "momentum", "nesterov", "adam",   "adamw",
+                                                "amsgrad", "rmsprop",  "rmspropw", "signsgd"};
 
 struct Case {
   std::string label;
@@ -59,7 +64,7 @@ void PrintTo(const Case& method, std::ostream* out) { *out << method.label; }
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const std::string& name : OptimizerNames()) {
+  for (const std::string& name : kUncompressed) {
     cases.push_back({name, {.name = name}});
     cases.push_back({name + "_decay", {.name = name, .weight_decay = 0.05}});
     cases.push_back({name + "_decay_weights_only",
@@ -91,7 +96,7 @@ TEST_P(MethodTest, FollowsFloat64Formula) {
   ParameterArena arena = MakeArena();
   const std::vector<float> start = RandomVector(arena, 1);
   Write(start, arena.values());
-  const auto optimizer = MakeOptimizer(GetParam().options, arena);
+  const auto optimizer = MakeOptimizer(GetParam().options, arena, *communicator_);
 
   std::vector<bool> decayed(start.size(), GetParam().options.decay_norm_and_bias);
   std::fill(decayed.begin(), decayed.begin() + arena.decayed_size(), true);
@@ -120,7 +125,7 @@ TEST_P(MethodTest, FollowsFloat64Formula) {
 TEST_P(MethodTest, LeavesPaddingZero) {
   ParameterArena arena = MakeArena();
   Write(RandomVector(arena, 1), arena.values());
-  const auto optimizer = MakeOptimizer(GetParam().options, arena);
+  const auto optimizer = MakeOptimizer(GetParam().options, arena, *communicator_);
   for (int step = 0; step < 3; ++step) {
     Write(RandomVector(arena, 1000 + step), arena.gradients());
     optimizer->Step(0.01, {});
@@ -146,8 +151,8 @@ TEST_P(MethodTest, LeavesPaddingZero) {
 TEST_P(MethodTest, GradientScaleIsTheSameAsAScaledGradient) {
   ParameterArena scaled = MakeArena(), plain = MakeArena();
   for (ParameterArena* arena : {&scaled, &plain}) Write(RandomVector(*arena, 1), arena->values());
-  const auto scaled_optimizer = MakeOptimizer(GetParam().options, scaled);
-  const auto plain_optimizer = MakeOptimizer(GetParam().options, plain);
+  const auto scaled_optimizer = MakeOptimizer(GetParam().options, scaled, *communicator_);
+  const auto plain_optimizer = MakeOptimizer(GetParam().options, plain, *communicator_);
   TestBuffer<float> half(*device_, std::vector<float>{0.5f});
   for (int step = 0; step < 3; ++step) {
     std::vector<float> gradient = RandomVector(scaled, 1000 + step);
@@ -163,13 +168,13 @@ TEST_P(MethodTest, GradientScaleIsTheSameAsAScaledGradient) {
 TEST_P(MethodTest, ContinuesBitForBitFromCopiedState) {
   ParameterArena arena = MakeArena(), copy = MakeArena();
   Write(RandomVector(arena, 1), arena.values());
-  const auto optimizer = MakeOptimizer(GetParam().options, arena);
+  const auto optimizer = MakeOptimizer(GetParam().options, arena, *communicator_);
   for (int step = 0; step < 5; ++step) {
     Write(RandomVector(arena, 1000 + step), arena.gradients());
     optimizer->Step(0.01, {});
   }
 
-  const auto fresh = MakeOptimizer(GetParam().options, copy);
+  const auto fresh = MakeOptimizer(GetParam().options, copy, *communicator_);
   Write(Read(arena.values()), copy.values());
   const std::vector<OptimizerState> from = optimizer->state(), to = fresh->state();
   ASSERT_EQ(from.size(), to.size());
@@ -191,13 +196,14 @@ TEST_P(MethodTest, ContinuesBitForBitFromCopiedState) {
 }
 
 TEST_F(OptimizerTest, ParametersWithoutGradientStayPut) {
-  for (const std::string& name : OptimizerNames()) {
+  for (const std::string& name : kUncompressed) {
     ParameterArena arena = MakeArena();
     const std::vector<float> start = RandomVector(arena, 1);
     Write(start, arena.values());
     // With epsilon 0 the first step is 0/0, which counts as 0.
     const auto optimizer =
-        MakeOptimizer({.name = name, .epsilon = name == "amsgrad" ? 0.0 : 1e-8}, arena);
+        MakeOptimizer({.name = name, .epsilon = name == "amsgrad" ? 0.0 : 1e-8}, arena,
+                      *communicator_);
     for (int step = 0; step < 3; ++step) optimizer->Step(0.1, {});
     EXPECT_EQ(Read(arena.values()), start) << name;
   }
@@ -207,7 +213,7 @@ TEST_F(OptimizerTest, StatesAreNamed) {
   ParameterArena arena = MakeArena();
   const auto names = [&](const OptimizerOptions& options) {
     std::vector<std::string> result;
-    const auto optimizer = MakeOptimizer(options, arena);
+    const auto optimizer = MakeOptimizer(options, arena, *communicator_);
     for (const OptimizerState& state : optimizer->state()) result.push_back(state.name);
     return result;
   };
@@ -228,7 +234,8 @@ TEST_F(OptimizerTest, ModelWithoutWeightsOrWithoutTheRest) {
     const std::vector<float> ones(static_cast<size_t>(arena.padded_size()), 1.0f);
     Write(ones, arena.values());
     const auto optimizer =
-        MakeOptimizer({.name = "sgd", .weight_decay = 0.5, .decay_norm_and_bias = false}, arena);
+        MakeOptimizer({.name = "sgd", .weight_decay = 0.5, .decay_norm_and_bias = false}, arena,
+                      *communicator_);
     optimizer->Step(0.5, {});
     EXPECT_EQ(Read(arena.values())[0], role == TensorRole::kBias ? 1.0f : 0.75f);
   }
@@ -236,8 +243,9 @@ TEST_F(OptimizerTest, ModelWithoutWeightsOrWithoutTheRest) {
 
 /// The message of the usage error that making an optimizer throws; "" if it throws none.
 std::string UsageError(const OptimizerOptions& options, ParameterArena& arena) {
+  const auto communicator = MakeSingleCommunicator(arena.device());
   try {
-    MakeOptimizer(options, arena);
+    MakeOptimizer(options, arena, *communicator);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), Error::Kind::kUsage);
     return error.what();

@@ -35,7 +35,8 @@ int main(int argc, char** argv) try {
 
   OptimizerOptions options;
   options.name = argv[4];
-  const auto optimizer = MakeOptimizer(options, arena);
+  const auto communicator = MakeSingleCommunicator(arena.device());
+  const auto optimizer = MakeOptimizer(options, arena, *communicator);
   const double rate = std::stod(argv[5]);
   std::printf("{\"losses\": [");
   for (int step = 0; step < std::stoi(argv[6]); ++step) {

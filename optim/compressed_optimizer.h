@@ -1,0 +1,60 @@
+// What the compressed methods share: their links, and the gradient that a worker starts from.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "optim/arena_optimizer.h"
+#include "optim/links.h"
+
+namespace thinwire {
+
+class CompressedOptimizer : public ArenaOptimizer {
+ public:
+  std::vector<OptimizerState> state() override;
+
+ protected:
+  /// What a method does unless the options say otherwise.
+  struct Usual {
+    std::string compressor = "sign";
+    bool single_way = false;
+  };
+  CompressedOptimizer(const OptimizerOptions& options, ParameterArena& arena,
+                      Communicator& communicator, const Usual& usual);
+
+  /// ∇f_i(x), clipped, with weight decay if it is the worker's.
+  CompressionInput Gradient(ConstView gradient_scale) const;
+  /// A vector as it is, or times a factor.
+  static CompressionInput Times(double factor, ConstView vector) {
+    return {.values = vector, .factor = factor};
+  }
+  /// For updates with what was received: weight decay only where it is not the worker's.
+  UpdateCommon Common(const ParameterGroup& group, double learning_rate) const;
+  /// This rank's shard of a vector laid out as the arena.
+  View Shard(View vector) const { return Slice(vector, own_shard()); }
+  /// Every group, one pass each: `update` with `gradient`, which every rank has alike.
+  void UpdateWith(AdamUpdate& update, double learning_rate, View gradient, View momentum,
+                  View variance, View max_variance);
+  void UpdateWith(MomentumUpdate& update, double learning_rate, View gradient, View buffer);
+  /// The same behind `estimate` += what the servers sent, in one pass where that is possible.
+  void ReceiveAndUpdate(AdamUpdate& update, double learning_rate, View estimate, View momentum,
+                        View variance, View max_variance);
+  /// Memory for a vector laid out as the arena, or for a shard of one, which is no state.
+  View Scratch(int64_t size);
+
+  bool single_way() const { return single_way_; }
+  bool decays_at_worker() const { return decays_at_worker_; }
+  Uplink& uplink() { return *uplink_; }
+  Downlink& downlink() { return *downlink_; }
+
+ private:
+  bool single_way_, decays_at_worker_;
+  std::unique_ptr<Uplink> uplink_;
+  std::unique_ptr<Downlink> downlink_;
+  std::vector<Buffer> scratch_;
+};
+
+/// The paper form's or the corrected form's update, by the options.
+AdamUpdate MakeAmsgradUpdate(const OptimizerOptions& options);
+
+}  // namespace thinwire

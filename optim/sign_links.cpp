@@ -1,0 +1,399 @@
+// The scaled sign on the wire, C(v) = scale * sign(v), one scale a group of elements.
+//
+// Uplink, a message to each server: the words of its shard (bit j of word w is element 32 w + j,
+// 1 means >= 0), then the scales of the groups that reach into its shard.
+// Downlink, a message from each server: the words of its shard, then the float64 sums of |v| (or
+// v²) of its part of those groups. Everyone adds them in rank order, so a scale is taken over the
+// whole vector wherever its group is cut.
+// Paper bits: one an element, and 32 a scale. Without scales (a vote) neither scales nor sums are
+// sent, and every scale is 1.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/error.h"
+#include "optim/links.h"
+
+namespace thinwire {
+namespace {
+
+constexpr int64_t kWordBits = 32;
+constexpr int64_t kWordBytes = 4;
+
+/// The layout of a whole vector of signs over some tensors: runs and groups.
+SignShape WholeShape(const LinkContext& context, const LinkTensors& tensors) {
+  const std::string& granularity = context.options.scale_granularity;
+  SignShape shape;
+  shape.size = context.arena.padded_size();
+  shape.type = context.type();
+  if (context.options.sign_scale == "l2") shape.scale = SignShape::Scale::kRootMeanSquare;
+  if (granularity == "model") shape.group_sizes = {0};
+  for (const Range& range : tensors.ranges) {
+    int64_t block = range.size();
+    if (granularity.starts_with("block:")) block = std::stoll(granularity.substr(6));
+    for (int64_t begin = range.begin; begin < range.end; begin += block) {
+      const Range run{begin, std::min(begin + block, range.end)};
+      if (granularity != "model") shape.group_sizes.push_back(0);
+      shape.runs.push_back({run, shape.groups() - 1});
+      shape.group_sizes.back() += run.size();
+    }
+  }
+  return shape;
+}
+
+/// What of the whole shape lies in one shard. Elements and groups are counted from its own first.
+struct ShardShape {
+  ShardShape(const SignShape& whole, const Range& shard, bool scaled) : words(shard.size() / 32) {
+    shape.size = shard.size();
+    shape.scale = whole.scale;
+    shape.type = whole.type;
+    for (const ScaleRun& run : whole.runs) {
+      const Range part{std::max(run.range.begin, shard.begin), std::min(run.range.end, shard.end)};
+      if (part.begin >= part.end) continue;
+      if (shape.runs.empty()) first_group = run.group;
+      groups = run.group - first_group + 1;
+      shape.runs.push_back(
+          {{part.begin - shard.begin, part.end - shard.begin}, run.group - first_group});
+    }
+    const auto first = whole.group_sizes.begin() + first_group;
+    shape.group_sizes.assign(first, first + groups);
+    sent_groups = scaled ? groups : 0;
+  }
+  int64_t uplink_bytes() const { return words * kWordBytes + sent_groups * SizeOf(shape.type); }
+  int64_t downlink_bytes() const {
+    return words * kWordBytes + sent_groups * SizeOf(DataType::kFloat64);
+  }
+
+  SignShape shape;
+  int64_t words;
+  int64_t first_group = 0, groups = 0;  // in the whole shape
+  int64_t sent_groups = 0;              // scales or sums in a message
+};
+
+std::vector<ShardShape> ShardShapes(const LinkContext& context, const SignShape& whole,
+                                    bool scaled) {
+  std::vector<ShardShape> shapes;
+  for (int rank = 0; rank < context.shards.ranks(); ++rank) {
+    shapes.emplace_back(whole, context.shards[rank], scaled);
+  }
+  return shapes;
+}
+
+View Typed(View bytes, int64_t offset, int64_t count, DataType type) {
+  return {bytes.as<std::byte>() + offset, count, type};
+}
+
+/// Buffers of one vector of signs.
+struct Signs {
+  Signs(Device& device, const SignShape& shape)
+      : compression(device.MakeSignCompression(shape)),
+        bits_buffer(device.Allocate(shape.words() * kWordBytes)),
+        sums_buffer(device.Allocate(shape.groups() * SizeOf(DataType::kFloat64))),
+        scales_buffer(device.Allocate(shape.groups() * SizeOf(shape.type))),
+        bits(bits_buffer.view(DataType::kInt32).Slice(0, shape.words())),
+        sums(sums_buffer.view(DataType::kFloat64).Slice(0, shape.groups())),
+        scales(scales_buffer.view(shape.type).Slice(0, shape.groups())) {}
+  SignMessage message() const { return {bits, scales}; }
+  void SetScalesToOne(Device& device) {
+    const std::vector<float> floats(static_cast<size_t>(scales.size), 1);
+    const std::vector<double> doubles(static_cast<size_t>(scales.size), 1);
+    const bool wide = scales.type == DataType::kFloat64;
+    device.CopyFromHost(wide ? static_cast<const void*>(doubles.data()) : floats.data(), scales);
+  }
+
+  std::unique_ptr<SignCompression> compression;
+  Buffer bits_buffer, sums_buffer, scales_buffer;
+  View bits, sums, scales;
+};
+
+class SignUplink : public Uplink {
+ public:
+  SignUplink(const LinkContext& context, const LinkTensors& tensors, bool scaled)
+      : context_(context),
+        whole_(WholeShape(context, tensors)),
+        shards_(ShardShapes(context, whole_, scaled)),
+        scaled_(scaled),
+        paper_bits_(tensors.count + (scaled ? 32 * whole_.groups() : 0)),
+        signs_(context.device(), whole_),
+        decoder_(context.device().MakeSignCompression(own().shape)) {
+    if (!scaled) signs_.SetScalesToOne(device());
+    const int ranks = context.communicator.size();
+    if (ranks == 1) {
+      messages_ = {signs_.message()};
+      return;
+    }
+    int64_t outgoing = 0;
+    for (const ShardShape& shard : shards_) {
+      outgoing_bytes_.push_back(shard.uplink_bytes());
+      outgoing += shard.uplink_bytes();
+    }
+    incoming_bytes_.assign(static_cast<size_t>(ranks), own().uplink_bytes());
+    outgoing_ = device().Allocate(outgoing);
+    incoming_ = device().Allocate(own().uplink_bytes() * ranks);
+    if (own().words == 0) return;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const View bytes = incoming_.view(DataType::kUint8);
+      const int64_t start = own().uplink_bytes() * rank, words = own().words;
+      const View scales =
+          scaled ? Typed(bytes, start + words * kWordBytes, own().groups, context.type())
+                 : signs_.scales.Slice(0, own().groups);
+      messages_.push_back({Typed(bytes, start, words, DataType::kInt32), scales});
+    }
+  }
+
+  void Send(const CompressionInput& v) override {
+    Pack([&] { signs_.compression->Pack(v, signs_.bits, signs_.sums); });
+  }
+
+  void SendDifference(const CompressionInput& v, View state) override {
+    Pack([&] {
+      const SignMessage pending = markov_state_ ? signs_.message() : SignMessage{};
+      markov_state_ = {};
+      signs_.compression->PackDifference(v, pending, state, signs_.bits, signs_.sums);
+    });
+    markov_state_ = state;
+  }
+
+  void SendSum(const CompressionInput& v, View error) override {
+    Pack([&] {
+      const ConstView pending = error_ ? signs_.scales : View{};
+      error_ = {};
+      signs_.compression->PackSum(v, pending, error, signs_.bits, signs_.sums);
+    });
+    error_ = error;
+  }
+
+  void Settle() override {
+    PhaseTimer timer(context_.costs.compress);
+    if (markov_state_) signs_.compression->Add(signs_.message(), 1, markov_state_);
+    if (error_) signs_.compression->SettleError(signs_.scales, error_);
+    markov_state_ = error_ = {};
+  }
+
+  void Mean(bool add, View y) override {
+    PhaseTimer timer(context_.costs.decode);
+    if (!messages_.empty()) decoder_->Mean(messages_, add, y);
+  }
+
+  std::span<const SignMessage> sign_messages() const override { return messages_; }
+
+  void AddOwn(double factor, View y) override {
+    signs_.compression->Add(signs_.message(), factor, y);
+  }
+
+ private:
+  Device& device() const { return context_.device(); }
+  const ShardShape& own() const {
+    return shards_[static_cast<size_t>(context_.communicator.rank())];
+  }
+
+  template <typename Function>
+  void Pack(const Function& pack) {
+    {
+      PhaseTimer timer(context_.costs.compress);
+      pack();
+      if (device().FirstNonFinite(signs_.sums) >= 0) ThrowNonFiniteGradient(context_);
+      if (scaled_) signs_.compression->Scales(signs_.sums, signs_.scales);
+    }
+    Exchange();
+  }
+
+  void Exchange() {
+    context_.costs.paper_bits_up += paper_bits_;
+    context_.costs.coded_bits_up += paper_bits_;
+    if (context_.communicator.size() == 1) return;
+    PhaseTimer timer(context_.costs.wire);
+    const View bytes = outgoing_.view(DataType::kUint8);
+    int64_t start = 0;
+    for (int rank = 0; rank < context_.shards.ranks(); ++rank) {
+      const ShardShape& shard = shards_[static_cast<size_t>(rank)];
+      const View words = Typed(bytes, start, shard.words, DataType::kInt32);
+      device().Copy(signs_.bits.Slice(context_.shards[rank].begin / kWordBits, shard.words), words);
+      device().Copy(
+          signs_.scales.Slice(shard.first_group, shard.sent_groups),
+          Typed(bytes, start + shard.words * kWordBytes, shard.sent_groups, context_.type()));
+      start += shard.uplink_bytes();
+    }
+    context_.communicator.AllToAll(bytes.Slice(0, start), outgoing_bytes_,
+                                   incoming_.view(DataType::kUint8), incoming_bytes_,
+                                   Purpose::kUplink);
+    for (size_t rank = 0; rank < messages_.size(); ++rank) {
+      if (device().FirstNonFinite(messages_[rank].scales) < 0) continue;
+      throw Error(fmt::format("step {}: the scale in rank {}'s message of signs is not a number",
+                              context_.step, rank),
+                  "the checkpoints are intact; look at that rank's messages and memory");
+    }
+  }
+
+  const LinkContext context_;
+  const SignShape whole_;
+  const std::vector<ShardShape> shards_;
+  const bool scaled_;
+  const int64_t paper_bits_;
+  Signs signs_;
+  std::unique_ptr<SignCompression> decoder_;  // of this rank's shard
+  std::vector<int64_t> outgoing_bytes_, incoming_bytes_;
+  Buffer outgoing_, incoming_;
+  std::vector<SignMessage> messages_;  // received; none if this rank serves nothing
+  View markov_state_{}, error_{};      // which of them waits for the last message
+};
+
+class SignDownlink : public Downlink {
+ public:
+  SignDownlink(const LinkContext& context, const LinkTensors& tensors, bool scaled)
+      : context_(context),
+        whole_(WholeShape(context, tensors)),
+        shards_(ShardShapes(context, whole_, scaled)),
+        scaled_(scaled),
+        paper_bits_(tensors.count + (scaled ? 32 * whole_.groups() : 0)),
+        received_(context.device(), whole_),
+        own_(context.device(), own().shape) {
+    if (!scaled) received_.SetScalesToOne(device());
+    for (const ShardShape& shard : shards_) bytes_.push_back(shard.downlink_bytes());
+    int64_t total = 0;
+    for (const int64_t bytes : bytes_) total += bytes;
+    messages_ = device().Allocate(total);
+  }
+
+  void Send(ConstView v) override {
+    Pack([&] { own_.compression->Pack({.values = v}, own_.bits, own_.sums); });
+  }
+
+  void SendDifference(ConstView v, View target) override {
+    Pack(
+        [&] { own_.compression->PackDifference({.values = v}, {}, target, own_.bits, own_.sums); });
+  }
+
+  void SendError(View error) override {
+    Settle();
+    Pack([&] { own_.compression->Pack({.values = error}, own_.bits, own_.sums); });
+    error_ = error;
+  }
+
+  void SendMeanDifference(Uplink& uplink, View estimate, View target) override {
+    const auto messages = uplink.sign_messages();
+    if (messages.empty()) return Downlink::SendMeanDifference(uplink, estimate, target);
+    Pack([&] {
+      own_.compression->PackMeanDifference(messages, estimate, target, own_.bits, own_.sums);
+    });
+  }
+
+  void SendMeanError(Uplink& uplink, View error) override {
+    const auto messages = uplink.sign_messages();
+    if (messages.empty()) return Downlink::SendMeanError(uplink, error);
+    Pack([&] {
+      const ConstView pending = error_ ? OwnScales() : View{};
+      error_ = {};
+      own_.compression->PackMeanSum(messages, pending, error, own_.bits, own_.sums);
+    });
+    error_ = error;
+  }
+
+  void Settle() override {
+    PhaseTimer timer(context_.costs.compress);
+    if (error_) own_.compression->SettleError(OwnScales(), error_);
+    error_ = {};
+  }
+
+  void Receive(View y) override {
+    PhaseTimer timer(context_.costs.decode);
+    const SignMessage message = received_.message();
+    received_.compression->Mean({&message, 1}, false, y);
+  }
+
+  void ReceiveAdd(double factor, View y) override {
+    PhaseTimer timer(context_.costs.decode);
+    received_.compression->Add(received_.message(), factor, y);
+  }
+
+  void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
+                        View max_variance, View x) override {
+    PhaseTimer timer(context_.costs.update);
+    received_.compression->AddAndUpdate(received_.message(), update, estimate, momentum, variance,
+                                        max_variance, x);
+  }
+
+ private:
+  Device& device() const { return context_.device(); }
+  const ShardShape& own() const {
+    return shards_[static_cast<size_t>(context_.communicator.rank())];
+  }
+  View OwnScales() const { return received_.scales.Slice(own().first_group, own().groups); }
+
+  template <typename Function>
+  void Pack(const Function& pack) {
+    {
+      PhaseTimer timer(context_.costs.compress);
+      if (own().words > 0) pack();
+    }
+    Gather();
+  }
+
+  void Gather() {
+    PhaseTimer timer(context_.costs.wire);
+    context_.costs.paper_bits_down += paper_bits_;
+    context_.costs.coded_bits_down += paper_bits_;
+    const View all = messages_.view(DataType::kUint8);
+    std::vector<int64_t> starts = {0};
+    for (const int64_t bytes : bytes_) starts.push_back(starts.back() + bytes);
+    const auto rank = static_cast<size_t>(context_.communicator.rank());
+    const View mine = all.Slice(starts[rank], bytes_[rank]);
+    device().Copy(AsBytes(own_.bits), mine.Slice(0, own().words * kWordBytes));
+    device().Copy(
+        AsBytes(own_.sums.Slice(0, own().sent_groups)),
+        mine.Slice(own().words * kWordBytes, own().sent_groups * SizeOf(DataType::kFloat64)));
+    context_.communicator.AllGather(mine, all, bytes_, Purpose::kDownlink);
+
+    std::vector<double> sums(static_cast<size_t>(whole_.groups())), part;
+    for (size_t r = 0; r < shards_.size(); ++r) {
+      const ShardShape& shard = shards_[r];
+      device().Copy(Typed(all, starts[r], shard.words, DataType::kInt32),
+                    received_.bits.Slice(context_.shards[static_cast<int>(r)].begin / kWordBits,
+                                         shard.words));
+      if (shard.sent_groups == 0) continue;
+      part.resize(static_cast<size_t>(shard.sent_groups));
+      device().CopyToHost(
+          Typed(all, starts[r] + shard.words * kWordBytes, shard.sent_groups, DataType::kFloat64),
+          part.data());
+      for (size_t g = 0; g < part.size(); ++g) {
+        if (!(std::isfinite(part[g]) && part[g] >= 0)) ThrowBadSum(r, part[g]);
+        sums[static_cast<size_t>(shard.first_group) + g] += part[g];
+      }
+    }
+    if (!scaled_) return;
+    device().CopyFromHost(sums.data(), received_.sums);
+    received_.compression->Scales(received_.sums, received_.scales);
+  }
+
+  [[noreturn]] void ThrowBadSum(size_t rank, double sum) const {
+    throw Error(fmt::format("step {}: rank {} says that the magnitudes of its shard sum to {}",
+                            context_.step, rank, sum),
+                "the checkpoints are intact; try a smaller --lr, or look at that rank's memory");
+  }
+
+  const LinkContext context_;
+  const SignShape whole_;
+  const std::vector<ShardShape> shards_;
+  const bool scaled_;
+  const int64_t paper_bits_;
+  Signs received_;  // the whole vector
+  Signs own_;       // this rank's shard; the scales are received_'s
+  std::vector<int64_t> bytes_;
+  Buffer messages_;
+  View error_{};  // waits for the last message
+};
+
+}  // namespace
+
+std::unique_ptr<Uplink> MakeSignUplink(const LinkContext& context, const LinkTensors& tensors,
+                                       bool scaled) {
+  return std::make_unique<SignUplink>(context, tensors, scaled);
+}
+
+std::unique_ptr<Downlink> MakeSignDownlink(const LinkContext& context, const LinkTensors& tensors,
+                                           bool scaled) {
+  return std::make_unique<SignDownlink>(context, tensors, scaled);
+}
+
+}  // namespace thinwire
