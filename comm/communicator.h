@@ -153,6 +153,10 @@ class MpiSession {
   int size() const;
   /// As CommunicatorOptions::timeout_seconds, once the settings are known.
   void set_timeout(double seconds);
+  /// Who else handles SIGTERM (returns the signal that came, or 0), if the program installs a
+  /// handler of its own after this object. Without one the session notes SIGTERM itself, so that
+  /// a rank which is about to be killed because another died can still say so.
+  void set_stop_signal(std::function<int()> received);
   std::unique_ptr<Communicator> Join(Device& device);
   /// Ends the whole job with this exit code, on all ranks, without waiting for anyone. `message`, if
   /// any, is printed once, however many ranks fail at the same time.
