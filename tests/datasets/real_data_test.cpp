@@ -1,11 +1,13 @@
 // The real files, from the folder that the environment variable THINWIRE_TEST_DATA names.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
 #include "datasets/dataset.h"
+#include "datasets/libsvm.h"
 
 namespace thinwire {
 namespace {
@@ -59,6 +61,28 @@ class RealCifar10 : public RealData {
 class RealCifar100 : public RealData {
   void SetUp() override { Find("cifar100"); }
 };
+
+class RealLibsvm : public RealData {
+  void SetUp() override { Find("libsvm"); }
+};
+
+TEST_F(RealLibsvm, IsWhole) {
+  const SparseDataset phishing = LoadLibsvm(folder_, {"phishing"});
+  EXPECT_EQ(phishing.rows, 11'055);
+  EXPECT_EQ(phishing.features, 68);
+  EXPECT_EQ(std::ssize(phishing.values), 331'650);
+  EXPECT_EQ(std::count(phishing.labels.begin(), phishing.labels.end(), 1), 6157);
+  for (const double value : phishing.values) ASSERT_EQ(value, 0.18257);
+  const SparseDataset train = LoadLibsvm(folder_, {"a9a"});
+  EXPECT_EQ(train.rows, 32'561);
+  EXPECT_EQ(train.features, 123);
+  EXPECT_EQ(train.label_values, (std::vector<double>{-1, 1}));
+  EXPECT_EQ(LoadLibsvm(folder_, {"a9a.t"}).features, 122);
+  const SparseDataset test = LoadLibsvm(
+      folder_, {"a9a.t"}, {.min_features = train.features, .label_values = train.label_values});
+  EXPECT_EQ(test.rows, 16'281);
+  EXPECT_EQ(test.features, 123);
+}
 
 TEST_F(RealMnist, IsWhole) {
   const DatasetOptions options{.name = "mnist", .data_dir = folder_};
