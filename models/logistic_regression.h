@@ -4,8 +4,10 @@
 // intercept, x_0 = 0.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/parameter_arena.h"
@@ -29,10 +31,11 @@ class LogisticRegression {
   double Loss(int64_t begin, int64_t end, RegressionResult* result = nullptr);
 
  private:
-  double AddRegulariser(bool gradient);
+  /// The mean of what `rows` holds with the regulariser, whose gradient is added to `gradient`.
+  double Finish(const RegressionResult& rows, View gradient, RegressionResult* result);
 
-  ParameterArena& arena_;
   double lambda_;
+  View values_, gradients_;  // of "x"
   std::unique_ptr<Regression> regression_;
 };
 
