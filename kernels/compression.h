@@ -42,9 +42,9 @@ struct ScaleRun {
 /// Layout of a vector for the scaled sign C(v) = scale * sign(v), sign(0) = sign(-0) = +1.
 struct SignShape {
   int64_t size = 0;            // elements of the vector, padding included; a multiple of 32
-  std::vector<ScaleRun> runs;  // rising and disjoint; groups rise with them, without gaps
+  std::vector<ScaleRun> runs{};  // rising and disjoint; groups rise with them, without gaps
   /// Elements of each group in the *whole* vector, of which this may be a part.
-  std::vector<int64_t> group_sizes;
+  std::vector<int64_t> group_sizes{};
   enum class Scale : uint8_t { kMeanMagnitude, kRootMeanSquare } scale = Scale::kMeanMagnitude;
   DataType type = DataType::kFloat32;
 
@@ -102,7 +102,7 @@ class SignCompression {
 /// Exact selection of the K largest magnitudes.
 struct TopKShape {
   int64_t size = 0;           // elements of the vector, padding included
-  std::vector<Range> ranges;  // the elements to choose from; rising, disjoint
+  std::vector<Range> ranges{};  // the elements to choose from; rising, disjoint
   int64_t k = 1;              // at most the elements in the ranges
   DataType type = DataType::kFloat32;
 };

@@ -1,4 +1,5 @@
-// How far a float32 result may lie from the float64 reference, and the comparison itself.
+// How far a result in float32 (or another type T) may lie from the float64 reference, and the
+// comparison itself.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,17 +13,18 @@
 namespace thinwire::reference {
 
 /// c * eps * sqrt(length) * scale: `c` roundings in a row of numbers of magnitude `scale`, behind a
-/// float32 sum of `length` such numbers, whose rounding errors add up like a random walk. (Higham
+/// sum in T of `length` such numbers, whose rounding errors add up like a random walk. (Higham
 /// and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019: the chance to exceed
 /// lambda * u * sqrt(n) is below 2 exp(-lambda^2 / 2), and eps = 2 u.)
-inline double Tolerance(double c, double scale, int64_t length = 1) {
-  return c * std::numeric_limits<float>::epsilon() *
+template <typename T = float>
+double Tolerance(double c, double scale, int64_t length = 1) {
+  return c * std::numeric_limits<T>::epsilon() *
          std::sqrt(static_cast<double>(std::max<int64_t>(1, length))) * scale;
 }
 
 /// Expects |actual[i] - expected[i]| <= tolerance(i); NaN meets NaN, and an infinity itself.
-template <typename Function>
-void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
+template <typename T, typename Function>
+void ExpectNear(const std::vector<T>& actual, const std::vector<double>& expected,
                 const Function& tolerance) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
@@ -34,11 +36,12 @@ void ExpectNear(const std::vector<float>& actual, const std::vector<double>& exp
   }
 }
 
-/// Expects the float32 nearest to each expected value, bit for bit but for NaN's payload.
-inline void ExpectExact(const std::vector<float>& actual, const std::vector<double>& expected) {
+/// Expects the T nearest to each expected value, bit for bit but for NaN's payload.
+template <typename T>
+void ExpectExact(const std::vector<T>& actual, const std::vector<double>& expected) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
-    const float wanted = static_cast<float>(expected[i]);
+    const T wanted = static_cast<T>(expected[i]);
     if (actual[i] == wanted || (std::isnan(actual[i]) && std::isnan(wanted))) continue;
     FAIL() << "element " << i << " of " << actual.size() << " is " << actual[i] << ", expected "
            << wanted;

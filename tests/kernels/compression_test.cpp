@@ -1,0 +1,195 @@
+// The scaled sign's packing passes against float64 loops.
+#include "kernels/compression.h"
+
+#include "tests/kernels/compression_testing.h"
+
+namespace thinwire {
+namespace {
+
+TYPED_TEST_SUITE(CompressionTest, Backends);
+
+TYPED_TEST(CompressionTest, Pack) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    for (const reference::Input& wanted : Inputs(layout.shape.size)) {
+      const TestInput<T> input(device, layout, wanted);
+      const Output output(device, layout.shape);
+      compression.Pack(input, output.bits, output.sums);
+      ExpectPacked(layout, output, input.expected);
+    }
+  });
+}
+
+TYPED_TEST(CompressionTest, PackDifference) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    const Values start = Quarters(layout.shape.size, 3);
+    const Message pending = RandomMessage(layout, 5, true);
+    const Values later = Plus(start, reference::Decode(layout.shape, pending));
+    for (const reference::Input& wanted : Inputs(layout.shape.size)) {
+      const TestInput<T> input(device, layout, wanted);
+      for (const bool has_pending : {false, true}) {
+        for (const bool in_place : {false, true}) {
+          const DeviceMessage<T> message(device, pending);
+          const TestBuffer<T> state(device, As<T>(WithPadding(layout, start, kMark)), 3);
+          const Output output =
+              in_place ? Output(device, layout.shape, pending.bits) : Output(device, layout.shape);
+          const SignMessage applied = {in_place ? output.bits.view() : message.bits.view(),
+                                       message.scales.view()};
+          compression.PackDifference(input, has_pending ? applied : SignMessage{}, state,
+                                     output.bits, output.sums);
+          const Values& expected = has_pending ? later : start;
+          ExpectExact(state.Read(), WithPadding(layout, expected, kMark));
+          ExpectPacked(layout, output, Plus(input.expected, expected, -1));
+        }
+      }
+    }
+  });
+}
+
+TYPED_TEST(CompressionTest, PackSum) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    const Values start = Quarters(layout.shape.size, 3);
+    const Values scales = RandomMessage(layout, 5, true).scales;
+    const TestBuffer<T> device_scales(device, As<T>(scales));
+    for (const reference::Input& wanted : Inputs(layout.shape.size)) {
+      const TestInput<T> input(device, layout, wanted);
+      for (const bool has_pending : {false, true}) {
+        const TestBuffer<T> error(device, As<T>(WithPadding(layout, start, kMark)), 3);
+        const Output output(device, layout.shape);
+        compression.PackSum(input, has_pending ? ConstView(device_scales) : ConstView{}, error,
+                            output.bits, output.sums);
+        const Values settled = has_pending ? reference::Settle(layout.shape, scales, start) : start;
+        const Values p = Plus(input.expected, settled);
+        ExpectExact(error.Read(), WithPadding(layout, p, kMark));
+        ExpectPacked(layout, output, p);
+      }
+    }
+  });
+}
+
+TYPED_TEST(CompressionTest, PackMeanDifference) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    const Values start = Quarters(layout.shape.size, 3), target = Quarters(layout.shape.size, 4);
+    const TestBuffer<T> device_target(device, As<T>(WithPadding(layout, target, std::nan(""))), 1);
+    for (const int count : kCounts) {
+      SCOPED_TRACE(count);
+      const Messages<T> messages(device, layout, count, Exact(count));
+      const TestBuffer<T> estimate(device, As<T>(WithPadding(layout, start, kMark)));
+      const Output output(device, layout.shape);
+      compression.PackMeanDifference(messages.views, estimate, device_target, output.bits,
+                                     output.sums);
+      const Values expected = Plus(start, messages.mean);
+      const Values v = Plus(expected, target, -1);
+      if (Exact(count)) {
+        ExpectExact(estimate.Read(), WithPadding(layout, expected, kMark));
+        ExpectPacked(layout, output, v);
+      } else {
+        const double tolerance = messages.Tolerance(16);
+        reference::ExpectNear(estimate.Read(), WithPadding(layout, expected, kMark),
+                              [&](size_t) { return tolerance; });
+        ExpectPackedNearly(layout, output, v, tolerance);
+      }
+    }
+  });
+}
+
+TYPED_TEST(CompressionTest, PackMeanSum) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    const Values start = Quarters(layout.shape.size, 3);
+    const Values scales = RandomMessage(layout, 5, true).scales;
+    const TestBuffer<T> device_scales(device, As<T>(scales));
+    const Values settled = reference::Settle(layout.shape, scales, start);
+    for (const int count : kCounts) {
+      SCOPED_TRACE(count);
+      const Messages<T> messages(device, layout, count, Exact(count));
+      for (const bool has_pending : {false, true}) {
+        const TestBuffer<T> error(device, As<T>(WithPadding(layout, start, kMark)), 1);
+        const Output output(device, layout.shape);
+        compression.PackMeanSum(messages.views,
+                                has_pending ? ConstView(device_scales) : ConstView{}, error,
+                                output.bits, output.sums);
+        const Values p = Plus(has_pending ? settled : start, messages.mean);
+        if (Exact(count)) {
+          ExpectExact(error.Read(), WithPadding(layout, p, kMark));
+          ExpectPacked(layout, output, p);
+        } else {
+          const double tolerance = messages.Tolerance(16);
+          reference::ExpectNear(error.Read(), WithPadding(layout, p, kMark),
+                                [&](size_t) { return tolerance; });
+          ExpectPackedNearly(layout, output, p, tolerance);
+        }
+      }
+    }
+  });
+}
+
+TYPED_TEST(CompressionTest, Scales) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    Values sums = Normal(layout.shape.groups(), 1);
+    for (double& sum : sums) sum = std::abs(sum);
+    const TestBuffer<double> device_sums(device, sums);
+    const TestBuffer<T> scales(device, layout.shape.groups());
+    compression.Scales(device_sums, scales);
+    ExpectExact(scales.Read(), reference::Scales(layout.shape, sums));
+  });
+}
+
+TYPED_TEST(CompressionTest, ZerosOfBothSignsArePositiveAndTheSmallestNumbersAreNot) {
+  Device& device = *this->device_;
+  auto run = [&]<typename T>() {
+    const auto compression = device.MakeSignCompression(
+        {.size = 32, .runs = {{{0, 4}, 0}}, .group_sizes = {4}, .type = DataTypeOf<T>()});
+    const T least = std::numeric_limits<T>::denorm_min();
+    const std::vector<T> values = {T{0}, -T{0}, -least, least};
+    std::vector<T> padded = values;
+    padded.resize(32);
+    const TestBuffer<T> input(device, padded), scales(device, std::vector<T>{1});
+    const TestBuffer<int32_t> bits(device, 1);
+    const TestBuffer<double> sums(device, 1);
+    compression->Pack({.values = input}, bits, sums);
+    EXPECT_EQ(bits.Read()[0], 0b1011);
+    EXPECT_EQ(sums.Read()[0], 2.0 * static_cast<double>(least));
+    const TestBuffer<T> error(device, padded);
+    compression->SettleError(scales, error);
+    EXPECT_EQ(error.Read()[0], -1);
+    EXPECT_EQ(error.Read()[1], -1);
+    EXPECT_EQ(error.Read()[2], 1);
+    EXPECT_EQ(error.Read()[3], -1);
+  };
+  run.template operator()<float>();
+  run.template operator()<double>();
+}
+
+TYPED_TEST(CompressionTest, NaNAndInfinityShowInTheSumOfTheirGroupAlone) {
+  Device& device = *this->device_;
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    if (layout.shape.groups() < 2) return;
+    for (const double awkward : {std::nan(""), double{INFINITY}, -double{INFINITY}}) {
+      Values v = Quarters(layout.shape.size, 1);
+      const size_t group = layout.shape.group_sizes.size() / 2;
+      const auto first =
+          std::find(layout.groups.begin(), layout.groups.end(), static_cast<int64_t>(group));
+      v[static_cast<size_t>(first - layout.groups.begin())] = awkward;
+      const TestInput<T> input(device, layout, {.values = v});
+      const Output output(device, layout.shape);
+      compression.Pack(input, output.bits, output.sums);
+      const Values expected = reference::Sums(layout.shape, v), sums = output.sums.Read();
+      EXPECT_EQ(output.bits.Read(), reference::Signs(layout.shape, v));
+      for (size_t i = 0; i < sums.size(); ++i) {
+        if (i == group) {
+          EXPECT_TRUE(std::isnan(awkward) ? std::isnan(sums[i]) : sums[i] == INFINITY);
+        } else {
+          EXPECT_EQ(sums[i], expected[i]);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace thinwire
