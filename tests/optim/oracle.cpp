@@ -175,7 +175,7 @@ std::vector<GoldenRow> ReadMiniBatchRows(const std::string& folder) {
   for (std::string line; std::getline(file, line);) {
     here = here || line.starts_with("Mini-batch");
     const auto cells = Cells(line);
-    if (!here || cells.size() < 5 || !cells[0].starts_with("--")) continue;
+    if (!here || cells.size() < 5 || !cells[0].starts_with("--data")) continue;
     rows.push_back({cells[0], {}});
     const int64_t counts[] = {1, 10, 100, 1000};
     for (size_t j = 0; j < 4; ++j) {

@@ -1,0 +1,60 @@
+#include "tests/optim/replicas.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <stdexcept>
+
+namespace thinwire {
+namespace {
+
+constexpr double kLearningRate = 0.01;
+
+void CheckPadding(const ParameterArena& arena) {
+  std::vector<double> values = Values(arena);
+  for (const Segment& segment : arena.segments()) {
+    std::fill_n(values.begin() + segment.offset, segment.size, 0.0);
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] != 0) throw std::runtime_error(fmt::format("padding {} is {}", i, values[i]));
+  }
+}
+
+}  // namespace
+
+std::vector<double> TrainReplicas(const MethodCase& method, const std::string& server,
+                                  DataType type, int64_t steps, Device& device,
+                                  Communicator& communicator) {
+  ParameterArena arena(device, OddSpecs(), type);
+  SetStart(arena);
+  OptimizerOptions options = method.options;
+  options.server = server;
+  const auto optimizer = MakeOptimizer(options, arena, communicator);
+  for (int64_t step = 0; step < steps; ++step) {
+    communicator.SetStep(step + 1);
+    optimizer->BeginStep(kLearningRate);
+    SetGradient(arena, communicator.rank(), step);
+    optimizer->Step(kLearningRate, {});
+    const auto checksums = communicator.AllGatherHost(static_cast<int64_t>(Checksum(arena)));
+    for (size_t rank = 0; rank < checksums.size(); ++rank) {
+      if (checksums[rank] == checksums[0]) continue;
+      throw std::runtime_error(
+          fmt::format("{}, {}, {} ranks: rank {} differs from rank 0 after "
+                      "step {}",
+                      method.label, server, communicator.size(), rank, step + 1));
+    }
+  }
+  CheckPadding(arena);
+  return Values(arena);
+}
+
+double LargestDifference(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::abs(a[i] - b[i]);
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+}  // namespace thinwire

@@ -1,0 +1,23 @@
+// Whether all ranks keep the same parameters, over any transport.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "tests/optim/method_cases.h"
+
+namespace thinwire {
+
+/// Trains `steps` steps and compares the ranks' checksums after each.
+/// @return The values at the end.
+/// @throws std::runtime_error at the first step after which replicas differ, or if padding is
+///     not zero.
+std::vector<double> TrainReplicas(const MethodCase& method, const std::string& server,
+                                  DataType type, int64_t steps, Device& device,
+                                  Communicator& communicator);
+
+/// The largest difference of two trajectories' ends.
+double LargestDifference(const std::vector<double>& a, const std::vector<double>& b);
+
+}  // namespace thinwire
