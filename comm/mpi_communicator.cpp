@@ -7,24 +7,24 @@
 // wait for another rank, or that they give up (`Note`).
 #include <fmt/format.h>
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <exception>
-#include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <optional>
 #include <set>
 #include <thread>
 
+#include "comm/backoff.h"
 #include "comm/communicator.h"
 #include "comm/failure.h"
+#include "comm/process_identity.h"
 #include "comm/process_watch.h"
 #include "comm/rank_leases.h"
 
@@ -66,51 +66,6 @@ void Check(int code, const char* call) {
 }
 #define CHECK_MPI(call, ...) Check(call(__VA_ARGS__), #call)
 
-/// Waits longer the longer there is nothing to do, but never much longer than so far. Processes
-/// may be many more than cores.
-class Backoff {
- public:
-  void Reset() {
-    start_ = MonotonicSeconds();
-    yields_ = 0;
-  }
-  bool patient() const { return yields_ >= kYields; }
-  void Pause() {
-    if (!patient()) {
-      ++yields_;
-      sched_yield();
-      return;
-    }
-    const double seconds = std::clamp((MonotonicSeconds() - start_) / 16, 2e-5, 1e-3);
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  }
-
- private:
-  static constexpr int kYields = 50;
-  double start_ = MonotonicSeconds();
-  int yields_ = 0;
-};
-
-/// Where a process is, as all ranks know it.
-struct Identity {
-  std::array<char, 256> host;
-  uint64_t machine;  // equal where processes see each other's ids
-  int64_t process;
-};
-
-Identity OwnIdentity() {
-  Identity identity{};
-  const std::string host = HostName();
-  host.copy(identity.host.data(), identity.host.size() - 1);
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  std::error_code error;
-  const auto processes = std::filesystem::read_symlink("/proc/self/ns/pid", error);
-  identity.machine = std::hash<std::string>()(host + boot + processes.string());
-  identity.process = getpid();
-  return identity;
-}
-
 }  // namespace
 
 struct MpiSession::State {
@@ -145,7 +100,7 @@ struct MpiSession::State {
     std::vector<Piece> pieces;
   };
 
-  void ShareClaim(const std::vector<Identity>& identities);
+  void ShareClaim(const std::vector<ProcessIdentity>& identities);
   void Post(Transfer& transfer, std::span<const Part> parts, bool receive, int tag);
   void Complete(Transfer& transfer, int tag, const Place& place);
   void CheckPiece(const Piece& piece, const MPI_Status& status, const Place& place) const;
@@ -197,12 +152,12 @@ MpiSession::State::State(int& argc, char**& argv, const CommunicatorOptions& opt
   report_requests_.resize(static_cast<size_t>(size), MPI_REQUEST_NULL);
   SetTimeout(options.timeout_seconds);
 
-  const Identity own = OwnIdentity();
-  std::vector<Identity> identities(static_cast<size_t>(size));
+  const ProcessIdentity own = OwnIdentity();
+  std::vector<ProcessIdentity> identities(static_cast<size_t>(size));
   CHECK_MPI(MPI_Allgather, &own, sizeof own, MPI_BYTE, identities.data(), sizeof own, MPI_BYTE,
             data_);
   std::set<uint64_t> seen;
-  for (Identity& identity : identities) {
+  for (ProcessIdentity& identity : identities) {
     identity.host.back() = '\0';
     hosts.emplace_back(identity.host.data());
     seen.insert(identity.machine);
@@ -213,12 +168,12 @@ MpiSession::State::State(int& argc, char**& argv, const CommunicatorOptions& opt
             &note_request_);
 }
 
-void MpiSession::State::ShareClaim(const std::vector<Identity>& identities) {
+void MpiSession::State::ShareClaim(const std::vector<ProcessIdentity>& identities) {
   const uint64_t own = identities[static_cast<size_t>(rank)].machine;
   std::vector<ProcessWatch::Peer> peers;
   int first = -1;
   for (int r = 0; r < size; ++r) {
-    const Identity& other = identities[static_cast<size_t>(r)];
+    const ProcessIdentity& other = identities[static_cast<size_t>(r)];
     if (other.machine != own) continue;
     if (first < 0) first = r;
     if (r != rank) peers.push_back({r, static_cast<pid_t>(other.process)});
@@ -288,6 +243,7 @@ void MpiSession::State::Exchange(std::span<const Part> receives, std::span<const
   sequence_ = (sequence_ + 1) % kSequences;
   Transfer transfer;
   try {
+    if (failed_rank_ >= 0) throw RankGaveUp(place, Name(failed_rank_), failed_reason_);
     Post(transfer, receives, true, tag);
     Post(transfer, sends, false, tag);
     Complete(transfer, tag, place);

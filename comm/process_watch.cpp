@@ -16,10 +16,16 @@ constexpr auto kTick = std::chrono::milliseconds(50);
 /// How long a rank in a collective may take to speak before its watch does it.
 constexpr double kPatience = 0.4;
 
+// What the signal's handler reads and writes.
 std::atomic<bool> terminate_received = false;
-static_assert(std::atomic<bool>::is_always_lock_free);
+std::atomic<std::atomic<int>*> all_said = nullptr;
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
-void NoteTermination(int) { terminate_received = true; }
+void NoteTermination(int signal) {
+  // One that was stopped and is woken to be ended does not go on with what it was doing.
+  if (all_said.load()->load() != 0) _exit(128 + signal);
+  terminate_received = true;
+}
 
 bool IsGone(pid_t process) { return kill(process, 0) != 0 && errno == ESRCH; }
 
@@ -35,6 +41,7 @@ ProcessWatch::ProcessWatch(std::vector<Peer> peers, std::vector<std::string> hos
                            std::atomic<int>* spoken)
     : peers_(std::move(peers)), hosts_(std::move(hosts)), spoken_(spoken) {
   terminate_received = false;
+  all_said = spoken;
   sigaction(SIGTERM, nullptr, &old_action_);
   handles_signal_ = (old_action_.sa_flags & SA_SIGINFO) == 0 && old_action_.sa_handler == SIG_DFL;
   if (handles_signal_) {

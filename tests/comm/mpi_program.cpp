@@ -6,7 +6,9 @@
 //   mpi_program sizes          rank 1 sends more than the others expect
 //   mpi_program calls          rank 1 calls another collective
 //   mpi_program leave          rank 1 returns from main early
+//   mpi_program slow           rank 1 works for longer than the timeout, but says so
 //   mpi_program time           latency and bandwidth
+//   mpi_program time RANKS     the same of threads, without MPI
 #include <unistd.h>
 
 #include <chrono>
@@ -117,6 +119,14 @@ int Run(MpiSession& session, const std::vector<std::string>& arguments) {
 }  // namespace thinwire
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "time") {
+    thinwire::ThreadGroup group(std::atoi(argv[2]));
+    group.Run([&](int rank) {
+      const auto device = thinwire::MakeCpuDevice(1);
+      thinwire::MeasureTimes(*group.Join(rank, *device), *device);
+    });
+    return 0;
+  }
   thinwire::MpiSession session(argc, argv, {.timeout_seconds = 60});
   try {
     return thinwire::Run(session, std::vector<std::string>(argv + 1, argv + argc));
