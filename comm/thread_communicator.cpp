@@ -86,6 +86,7 @@ struct ThreadGroup::State {
   int arriving = 0, leaving = 0;
   int failed_rank = -1;  // the first to fail, or -1
   std::string failure;
+  std::optional<uint64_t> mismatched;  // the collective in which ranks did not agree
   std::exception_ptr cause, first_error;
 
  private:
@@ -175,6 +176,7 @@ void ThreadGroup::State::Leave(int rank, const Place& place, const std::optional
     failure = mismatch->what();
   }
   const uint64_t exit = left;
+  if (mismatch) mismatched = exit;
   if (++leaving == size) {
     leaving = 0;
     left.store(exit + 1, std::memory_order_release);
@@ -189,7 +191,8 @@ void ThreadGroup::State::Leave(int rank, const Place& place, const std::optional
     lock.lock();
   }
   Heard(rank);
-  ThrowIfFailed(rank, place);
+  // A failure after this collective is the next one's business.
+  if (mismatched == exit) ThrowIfFailed(rank, place);
 }
 
 void ThreadGroup::State::Fail(int rank, const std::string& reason) {
@@ -333,6 +336,7 @@ std::unique_ptr<Communicator> ThreadGroup::Join(int rank, Device& device) {
 
 void ThreadGroup::Run(const std::function<void(int rank)>& body) {
   State& state = *state_;
+  state.cause = state.first_error = nullptr;
   for (int rank = 0; rank < size_; ++rank) {
     state.Heard(rank);
     state.ranks[static_cast<size_t>(rank)].finished = false;
