@@ -2,18 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cstring>
 #include <numeric>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 
 namespace thinwire {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 int64_t Sum(std::span<const int64_t> counts) {
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
@@ -25,11 +20,32 @@ std::vector<int64_t> InBytes(std::span<const int64_t> counts, DataType type) {
   return bytes;
 }
 
+/// Counts of elements have to fit the view that they divide: nothing outside it is touched.
+void CheckCounts(std::span<const int64_t> counts, int ranks, ConstView view, const char* what) {
+  bool fits = counts.size() == static_cast<size_t>(ranks);
+  int64_t room = view.size;
+  for (const int64_t count : counts) {
+    fits = fits && count >= 0 && count <= room;
+    room -= count;
+  }
+  if (!fits) {
+    throw Error(fmt::format("{}: {} counts that do not fit {} elements and {} ranks", what,
+                            counts.size(), view.size, ranks), "");
+  }
+}
+
 /// Near-equal parts of `count` elements, one a rank.
 std::vector<int64_t> EvenParts(int64_t count, int ranks) {
   std::vector<int64_t> parts(static_cast<size_t>(ranks), count / ranks);
   for (int64_t r = 0; r < count % ranks; ++r) ++parts[static_cast<size_t>(r)];
   return parts;
+}
+
+/// What other ranks say is not trusted: a text's length before memory is made for it.
+void CheckLength(int64_t length, int rank) {
+  if (length < 0 || length > (int64_t{1} << 30)) {
+    throw Error(fmt::format("rank {} announces a text of {} bytes", rank, length), "");
+  }
 }
 
 const std::byte* Bytes(ConstView view) { return static_cast<const std::byte*>(view.data); }
@@ -44,8 +60,8 @@ int64_t Traffic::total_received() const { return Sum(received); }
 class Communicator::Account {
  public:
   Account(Communicator& owner, Purpose purpose)
-      : owner_(owner), purpose_(static_cast<size_t>(purpose)), start_(Now()) {}
-  ~Account() { owner_.seconds_ += Now() - start_; }
+      : owner_(owner), purpose_(static_cast<size_t>(purpose)), start_(MonotonicSeconds()) {}
+  ~Account() { owner_.seconds_ += MonotonicSeconds() - start_; }
   void Sent(int64_t bytes) { owner_.traffic_.sent[purpose_] += bytes; }
   void Received(int64_t bytes) { owner_.traffic_.received[purpose_] += bytes; }
   /// An all-gather of `bytes`, one part a rank.
@@ -72,6 +88,8 @@ View Communicator::Scratch(int64_t elements, DataType type) {
 
 void Communicator::AllToAll(ConstView send, std::span<const int64_t> send_counts, View receive,
                             std::span<const int64_t> receive_counts, Purpose purpose) {
+  CheckCounts(send_counts, size_, send, "all-to-all");
+  CheckCounts(receive_counts, size_, receive, "all-to-all");
   Account account(*this, purpose);
   const auto outgoing = InBytes(send_counts, send.type);
   const auto incoming = InBytes(receive_counts, receive.type);
@@ -82,6 +100,11 @@ void Communicator::AllToAll(ConstView send, std::span<const int64_t> send_counts
 
 void Communicator::AllGather(ConstView send, View receive, std::span<const int64_t> counts,
                              Purpose purpose) {
+  CheckCounts(counts, size_, receive, "all-gather");
+  if (send.size < counts[static_cast<size_t>(rank_)]) {
+    throw Error(fmt::format("all-gather: rank {} sends {} elements of only {}", rank_,
+                            counts[static_cast<size_t>(rank_)], send.size), "");
+  }
   Account account(*this, purpose);
   const auto bytes = InBytes(counts, receive.type);
   DoAllGather(Bytes(send), Bytes(receive), bytes, "all-gather");
@@ -90,6 +113,7 @@ void Communicator::AllGather(ConstView send, View receive, std::span<const int64
 
 void Communicator::ReduceScatter(ConstView values, View receive, std::span<const int64_t> counts,
                                  double factor, Purpose purpose) {
+  CheckCounts(counts, size_, values, "reduce-scatter");
   const int64_t own = counts[static_cast<size_t>(rank_)];
   const View parts = Scratch(own * size_, values.type);
   const std::vector<int64_t> incoming(static_cast<size_t>(size_), own);
@@ -146,6 +170,7 @@ std::vector<int64_t> Communicator::AllGatherHost(int64_t value) {
 
 std::vector<std::string> Communicator::AllGatherHost(const std::string& text) {
   const auto lengths = AllGatherHost(static_cast<int64_t>(text.size()));
+  for (int r = 0; r < size_; ++r) CheckLength(lengths[static_cast<size_t>(r)], r);
   Account account(*this, Purpose::kControl);
   std::string all(static_cast<size_t>(Sum(lengths)), '\0');
   DoAllGather(reinterpret_cast<const std::byte*>(text.data()),
@@ -165,6 +190,7 @@ std::string Communicator::BroadcastHost(const std::string& text, int root) {
   const auto lengths = AllGatherHost(static_cast<int64_t>(rank_ == root ? text.size() : 0));
   Account account(*this, Purpose::kControl);
   const int64_t length = lengths[static_cast<size_t>(root)];
+  CheckLength(length, root);
   std::string result = text;
   result.resize(static_cast<size_t>(length));
   DoBroadcast(reinterpret_cast<std::byte*>(result.data()), length, root, "broadcast of a text");

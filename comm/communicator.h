@@ -31,7 +31,8 @@ struct Traffic {
 };
 
 struct CommunicatorOptions {
-  /// Longest that a collective may take, and longest that a rank may be silent.
+  /// Longest that others wait for a rank that shows no progress: that does not arrive at their
+  /// collective, and calls neither SetStep nor Progress. Also the longest that a mebibyte may take.
   double timeout_seconds = 300;
 };
 
@@ -131,6 +132,11 @@ class ThreadGroup {
   std::unique_ptr<Communicator> Join(int rank, Device& device);
   /// Runs `body(rank)` on `size` threads and waits for all. If some throw, the others are released;
   /// rethrows the first cause, not the echoes of it.
+  ///
+  /// A thread that still shows no progress for the timeout after another has failed or finished
+  /// cannot be ended. It is left behind, and Run throws. Should it ever wake, its communicator is
+  /// still there and throws; but whatever else `body` refers to has to live as long: let it own
+  /// that (shared_ptr), or end the program soon.
   void Run(const std::function<void(int rank)>& body);
 
   struct State;
@@ -143,7 +149,9 @@ class ThreadGroup {
 /// Whether this process was started by mpirun, srun or the like as one of several.
 bool StartedByMpi();
 
-/// MPI for the life of the object; the program makes at most one, in main.
+/// MPI for the life of the object; the program makes at most one, in main, and before it starts to
+/// handle signals. Its end waits for all ranks; after a failure, or while an exception passes, it
+/// ends the job instead.
 class MpiSession {
  public:
   /// @throws Error if the program was built without MPI.
@@ -159,7 +167,8 @@ class MpiSession {
   void set_stop_signal(std::function<int()> received);
   std::unique_ptr<Communicator> Join(Device& device);
   /// Ends the whole job with this exit code, on all ranks, without waiting for anyone. `message`, if
-  /// any, is printed once, however many ranks fail at the same time.
+  /// any, is printed once ("thinwire: message"), however many ranks fail at the same time: every
+  /// rank calls this with the message that it has, and prints none itself.
   [[noreturn]] void Abort(const std::string& message, int exit_code);
 
   struct State;

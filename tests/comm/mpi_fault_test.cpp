@@ -17,8 +17,6 @@
 
 #include "comm/failure.h"
 
-#ifdef THINWIRE_MPIEXEC
-
 namespace thinwire {
 namespace {
 
@@ -159,6 +157,15 @@ TEST_P(MpiFault, AKilledRankWhileAllCompute) {
   ExpectEnd(job, kSlack, {"computation at step 1", "rank 1 on " + HostName(), "has ended"});
 }
 
+// As the training loop does, which finishes its step at SIGTERM.
+TEST_P(MpiFault, AKilledRankWhileTheOthersHandleSigterm) {
+  Job job(ranks(), {"handler", "30"});
+  job.AwaitStart();
+  Job::Sleep(0.2);
+  job.Signal(1, SIGKILL);
+  ExpectEnd(job, kSlack, {" at step ", "rank 1 on " + HostName(), "has ended"});
+}
+
 TEST_P(MpiFault, ATerminatedRank) {
   Job job(ranks(), {"loop", "30"});
   job.AwaitStart();
@@ -215,5 +222,3 @@ INSTANTIATE_TEST_SUITE_P(Ranks, MpiFault, ::testing::Values(2, 4),
 
 }  // namespace
 }  // namespace thinwire
-
-#endif

@@ -1,6 +1,7 @@
 // A program for mpirun to start: runs the checks, or fails in the way that it is told to.
 //   mpi_program check          every check of every collective; prints what is wrong
 //   mpi_program loop SECONDS   collectives until it is ended; SECONDS is the timeout
+//   mpi_program handler SECONDS   the same, with a handler of SIGTERM that only notes it
 //   mpi_program compute SECONDS   the same, with long pauses in which only Progress is called
 //   mpi_program throw RANK     rank RANK (or all, if -1) fails after some steps
 //   mpi_program sizes          rank 1 sends more than the others expect
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -26,6 +28,8 @@
 
 namespace thinwire {
 namespace {
+
+volatile std::sig_atomic_t received_signal = 0;
 
 int RunChecks(Communicator& communicator, Device& device) {
   int wrong = 0;
@@ -85,9 +89,13 @@ int Run(MpiSession& session, const std::vector<std::string>& arguments) {
     return 0;
   }
   SayProcess(*communicator);
-  if (what == "loop" || what == "compute") {
+  if (what == "handler") {
+    std::signal(SIGTERM, [](int signal) { received_signal = signal; });
+    session.set_stop_signal([] { return static_cast<int>(received_signal); });
+  }
+  if (what == "loop" || what == "handler" || what == "compute") {
     session.set_timeout(std::stod(arguments.at(1)));
-    Loop(*communicator, *device, what == "loop" ? 0 : 1e9);
+    Loop(*communicator, *device, what == "compute" ? 1e9 : 0);
   }
   if (what == "throw") Fail(*communicator, std::stoi(arguments.at(1)));
   session.set_timeout(2);
