@@ -76,9 +76,8 @@ class Device {
   virtual std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) = 0;
   virtual std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) = 0;
 
-  // Elementwise passes. Operands have equal sizes; outputs may alias inputs exactly. Those from
-  // here to the end that say so take float64 too, all operands alike.
-  /// y = a + b, then max(·, 0) if `relu`.
+  // Elementwise passes. Operands have equal sizes and types; outputs may alias inputs exactly.
+  /// y = a + b, then max(·, 0) if `relu`. float32 or float64.
   virtual void Add(ConstView a, ConstView b, bool relu, View y) = 0;
   virtual void Relu(ConstView x, View y) = 0;
   /// x_gradient = y > 0 ? y_gradient : 0.
@@ -86,9 +85,10 @@ class Device {
   /// Keeps element i with probability 1 - rate, scaled by 1 / (1 - rate); which ones is a pure
   /// function of (seed, step, i), so the same call on the gradient is the backward pass.
   virtual void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) = 0;
-  /// y = scale * x.
-  virtual void Scale(ConstView x, float scale, View y) = 0;
-  /// average = decay * average + (1 - decay) * x  (EMA of weights; gradient accumulation).
+  /// y = scale * x. float32 or float64.
+  virtual void Scale(ConstView x, double scale, View y) = 0;
+  /// average = decay * average + (1 - decay) * x  (EMA of weights; gradient accumulation). float32
+  /// or float64.
   virtual void Average(ConstView x, double decay, View average) = 0;
   /// y = input + beta * y; y is not read if beta is 0. float32 or float64.
   virtual void Evaluate(const CompressionInput& input, double beta, View y) = 0;
@@ -110,8 +110,8 @@ class Device {
   /// Index of the first NaN or Inf of x (float32 or float64), or -1. Waits for the queue.
   virtual int64_t FirstNonFinite(ConstView x) = 0;
 
-  // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty `buffer` means
-  // momentum 0, an empty `max_variance` means Adam rather than AMSGrad.
+  // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty
+  // `buffer` means momentum 0, an empty `max_variance` means Adam rather than AMSGrad.
   virtual void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) = 0;
   virtual void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
                       View max_variance, View x) = 0;

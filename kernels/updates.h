@@ -63,13 +63,14 @@ struct SignSgdUpdate {
   double momentum = 0;
 };
 
-/// Adam with a variance that does not change any more, and the momentum as it is:
-/// x -= α m / (sqrt(v / variance_correction) + ε) where v > 0. Where v is 0, x stays, but for
-/// decoupled decay.
+/// 1-bit Adam's step once the variance is frozen:
+/// x -= learning_rate * m / (sqrt(v / variance_correction) + ε); where v is 0 there has never been a
+/// gradient, and x stays (but for decoupled decay). Coupled decay and `gradient_scale`
+/// belong to the gradients that m was made of: they are not read here.
 struct FrozenAdamUpdate {
   UpdateCommon common{};
   double epsilon = 1e-8;
-  double variance_correction = 1;
+  double variance_correction = 1;  // 1 - β2^T for a variance that was frozen after T steps
 };
 
 }  // namespace thinwire

@@ -139,7 +139,7 @@ class CpuDevice : public Device {
   void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) override {
     cpu::Dropout(x, rate, seed, step, y);
   }
-  void Scale(ConstView x, float scale, View y) override { cpu::Scale(x, scale, y); }
+  void Scale(ConstView x, double scale, View y) override { cpu::Scale(x, scale, y); }
   void Average(ConstView x, double decay, View average) override {
     cpu::Average(x, decay, average);
   }

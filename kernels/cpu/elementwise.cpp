@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
 
@@ -51,9 +52,11 @@ void Zero(View destination) {
 }
 
 void Add(ConstView a, ConstView b, bool relu, View y) {
-  assert(a.size == y.size && b.size == y.size);
-  ForEachChunk(y, a, b, [&](int64_t i, int64_t count, bool stream) {
-    Isa().add(a.as<float>() + i, b.as<float>() + i, relu, y.as<float>() + i, count, stream);
+  assert(a.size == y.size && b.size == y.size && a.type == y.type && b.type == y.type);
+  WithFloatingType(y.type, [&]<typename T>() {
+    ForEachChunk(y, a, b, [&](int64_t i, int64_t count, bool stream) {
+      Isa().flat<T>().add(a.as<T>() + i, b.as<T>() + i, relu, y.as<T>() + i, count, stream);
+    });
   });
 }
 
@@ -80,18 +83,22 @@ void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
   });
 }
 
-void Scale(ConstView x, float scale, View y) {
-  assert(x.size == y.size);
-  ForEachChunk(y, x, {}, [&](int64_t i, int64_t count, bool stream) {
-    Isa().scale(x.as<float>() + i, scale, y.as<float>() + i, count, stream);
+void Scale(ConstView x, double scale, View y) {
+  assert(x.size == y.size && x.type == y.type);
+  WithFloatingType(y.type, [&]<typename T>() {
+    ForEachChunk(y, x, {}, [&](int64_t i, int64_t count, bool stream) {
+      Isa().flat<T>().scale(x.as<T>() + i, static_cast<T>(scale), y.as<T>() + i, count, stream);
+    });
   });
 }
 
 void Average(ConstView x, double decay, View average) {
-  assert(x.size == average.size);
-  ParallelFor(x.size, kChunk, [&](int64_t begin, int64_t end) {
-    Isa().average(x.as<float>() + begin, static_cast<float>(decay), static_cast<float>(1 - decay),
-                  average.as<float>() + begin, end - begin);
+  assert(x.size == average.size && x.type == average.type);
+  WithFloatingType(x.type, [&]<typename T>() {
+    ParallelFor(x.size, kChunk, [&](int64_t begin, int64_t end) {
+      Isa().flat<T>().average(x.as<T>() + begin, static_cast<T>(decay), static_cast<T>(1 - decay),
+                              average.as<T>() + begin, end - begin);
+    });
   });
 }
 

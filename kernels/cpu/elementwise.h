@@ -11,7 +11,7 @@ void Add(ConstView a, ConstView b, bool relu, View y);
 void Relu(ConstView x, View y);
 void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient);
 void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y);
-void Scale(ConstView x, float scale, View y);
+void Scale(ConstView x, double scale, View y);
 void Average(ConstView x, double decay, View average);
 
 }  // namespace thinwire::cpu

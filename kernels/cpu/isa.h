@@ -72,6 +72,11 @@ struct SignArguments {
   T gradient_scale, coupled_decay, keep, learning_rate, momentum, momentum_complement;
 };
 
+template <typename T>
+struct FrozenAdamArguments {
+  T keep, learning_rate, variance_divisor, epsilon;
+};
+
 /// Of pooling: where a row of pixels gets its values from.
 struct PoolingArguments {
   int64_t height, width, channels, out_height, out_width;
@@ -83,6 +88,11 @@ struct PoolingArguments {
 /// Kernels of the passes over flat memory that float32 and float64 share.
 template <typename T>
 struct FlatKernels {
+  void (*add)(const T* a, const T* b, bool relu, T* y, int64_t count, bool stream);
+  void (*scale)(const T* x, T factor, T* y, int64_t count, bool stream);
+  /// average = decay * average + complement * x
+  void (*average)(const T* x, T decay, T complement, T* average, int64_t count);
+
   double (*sum_of_squares)(const T* x, int64_t count);
   /// Index of the first NaN or Inf, or -1.
   int64_t (*first_non_finite)(const T* x, int64_t count);
@@ -93,19 +103,17 @@ struct FlatKernels {
   void (*rmsprop_update)(const RmspropArguments<T>&, const T* g, T* v, T* buffer, T* x,
                          int64_t count);
   void (*sign_update)(const SignArguments<T>&, const T* g, T* buffer, T* x, int64_t count);
+  void (*frozen_adam_update)(const FrozenAdamArguments<T>&, const T* m, const T* v, T* x,
+                             int64_t count);
 };
 
 struct IsaKernels {
   const char* name;
 
   void (*copy)(const float* x, float* y, int64_t count, bool stream);
-  void (*add)(const float* a, const float* b, bool relu, float* y, int64_t count, bool stream);
   void (*relu)(const float* x, float* y, int64_t count, bool stream);
   void (*relu_backward)(const float* y, const float* y_gradient, float* x_gradient, int64_t count,
                         bool stream);
-  void (*scale)(const float* x, float factor, float* y, int64_t count, bool stream);
-  /// average = decay * average + complement * x
-  void (*average)(const float* x, float decay, float complement, float* average, int64_t count);
   /// Elements [first, first + count) of a tensor; pointers are to element `first`, a multiple of 4.
   void (*dropout)(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
                   int64_t count);

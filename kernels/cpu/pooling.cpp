@@ -123,7 +123,7 @@ class CpuGlobalAveragePooling : public GlobalAveragePooling {
     const float factor = 1.0f / static_cast<float>(shape_.pixels);
     ForEachImage([&](int64_t n) {
       float* first = x_gradient.as<float>() + n * image();
-      Isa().scale(y_gradient.as<float>() + n * shape_.channels, factor, first, shape_.channels,
+      Isa().float32.scale(y_gradient.as<float>() + n * shape_.channels, factor, first, shape_.channels,
                   false);
       for (int64_t pixel = 1; pixel < shape_.pixels; ++pixel) {
         std::copy(first, first + shape_.channels, first + pixel * shape_.channels);

@@ -110,15 +110,17 @@ void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x
 }
 
 void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance, View x) {
+  assert(momentum.size == x.size && variance.size == x.size);
+  const UpdateCommon& common = update.common;
+  const bool decoupled = common.decay_form == WeightDecayForm::kDecoupled;
   ForEachChunk(x, [&]<typename T>(int64_t i, int64_t count) {
-    const T* m = momentum.as<T>() + i;
-    const T* v = variance.as<T>() + i;
-    T* to = x.as<T>() + i;
-    const T rate = static_cast<T>(update.common.learning_rate), eps = static_cast<T>(update.epsilon);
-    const T divisor = static_cast<T>(std::sqrt(update.variance_correction));
-    for (int64_t j = 0; j < count; ++j) {
-      if (v[j] > 0) to[j] -= rate * m[j] / (std::sqrt(v[j]) / divisor + eps);
-    }
+    FrozenAdamArguments<T> a{};
+    a.keep = decoupled ? static_cast<T>(1 - common.learning_rate * common.weight_decay) : T{1};
+    a.learning_rate = static_cast<T>(common.learning_rate);
+    a.variance_divisor = static_cast<T>(std::sqrt(update.variance_correction));
+    a.epsilon = static_cast<T>(update.epsilon);
+    Isa().flat<T>().frozen_adam_update(a, momentum.as<T>() + i, variance.as<T>() + i, At<T>(x, i),
+                                       count);
   });
 }
 

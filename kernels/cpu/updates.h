@@ -9,12 +9,12 @@ namespace thinwire::cpu {
 void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x);
 void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
             View max_variance, View x);
-/// The update's settings as the kernels want them; T is float or double.
-template <typename T>
-AdamArguments<T> ArgumentsOf(const AdamUpdate& update);
-
 void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer, View x);
 void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x);
 void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance, View x);
+
+/// The update's settings as the kernels want them; T is float or double.
+template <typename T>
+AdamArguments<T> ArgumentsOf(const AdamUpdate& update);
 
 }  // namespace thinwire::cpu

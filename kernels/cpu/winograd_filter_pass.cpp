@@ -56,7 +56,7 @@ void WinogradFilterPass::Run(const float* images, const float* output_gradient,
     for (int64_t group = 1; group < groups_; ++group) {
       for (int64_t f = 0; f < kernels_.filters; ++f) {
         float* total = memory.sums + f * sum_position + begin * c;
-        Isa().add(total, total + group * memory.sums_group, false, total, (end - begin) * c, false);
+        Isa().float32.add(total, total + group * memory.sums_group, false, total, (end - begin) * c, false);
       }
     }
     kernels_.filter_gradient(memory.sums, sum_position, c, begin, end, filter_gradient);

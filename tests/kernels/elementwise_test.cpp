@@ -47,6 +47,31 @@ TYPED_TEST(ElementwiseTest, AddIsExact) {
   }
 }
 
+// Sums of float32 numbers that are not too far apart are exact in float64.
+TYPED_TEST(ElementwiseTest, Float64PassesAreAsExactAsFloat64) {
+  Device& device = *this->device_;
+  for (const int64_t size : kSizes) {
+    SCOPED_TRACE(size);
+    const auto a = Awkward(size, 1), b = Awkward(size, 4), x = RandomNormal(size, 6);
+    TestBuffer<double> a_buffer(device, {a.begin(), a.end()}, 1), y(device, size, 2);
+    TestBuffer<double> b_buffer(device, {b.begin(), b.end()}, 3);
+    for (const bool relu : {false, true}) {
+      device.Add(a_buffer, b_buffer, relu, y);
+      ExpectExact(y.Read(), reference::Add(a, b, relu));
+    }
+    TestBuffer<double> x_buffer(device, {x.begin(), x.end()}, 1);
+    const auto before = RandomNormal(size, 7);
+    TestBuffer<double> average(device, {before.begin(), before.end()}, 2);
+    device.Average(x_buffer, 0.9, average);
+    ExpectNear(average.Read(), reference::Average(x, 0.9, before), [&](size_t i) {
+      return Tolerance<double>(3, std::abs(x[i]) + std::abs(before[i]));
+    });
+    device.Scale(x_buffer, 0.1, y);
+    const auto scaled = y.Read();
+    for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(scaled[i], 0.1 * double{x[i]}) << i;
+  }
+}
+
 TYPED_TEST(ElementwiseTest, ReluIsExactAndKeepsNaN) {
   Device& device = *this->device_;
   int64_t shift = 0;

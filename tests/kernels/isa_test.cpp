@@ -65,15 +65,15 @@ TEST(Isa, ElementwisePassesAreExact) {
       Aligned y(n);
       isa.copy(a.data(), y.data(), size, stream);
       results.push_back(y.Read());
-      isa.add(a.data(), b.data(), false, y.data(), size, stream);
+      isa.float32.add(a.data(), b.data(), false, y.data(), size, stream);
       results.push_back(y.Read());
-      isa.add(a.data(), b.data(), true, y.data(), size, stream);
+      isa.float32.add(a.data(), b.data(), true, y.data(), size, stream);
       results.push_back(y.Read());
       isa.relu(a.data(), y.data(), size, stream);
       results.push_back(y.Read());
       isa.relu_backward(a.data(), b.data(), y.data(), size, stream);
       results.push_back(y.Read());
-      isa.scale(a.data(), 0.3f, y.data(), size, stream);
+      isa.float32.scale(a.data(), 0.3f, y.data(), size, stream);
       results.push_back(y.Read());
       isa.dropout(a.data(), 0.3f, 1, 2, 4, y.data(), size);
       results.push_back(y.Read());

@@ -197,5 +197,42 @@ TYPED_TEST(UpdatesTest, SignOfZeroIsZero) {
   EXPECT_EQ(x.Read(), (std::vector<float>{1, 1, 0.5f}));
 }
 
+TYPED_TEST(UpdatesTest, FrozenAdam) {
+  Device& device = *this->device_;
+  auto run = [&]<typename T>() {
+    for (const int64_t size : kSizes) {
+      for (UpdateCommon common : Commons()) {
+        for (const double correction : {1.0, 0.4}) {
+          SCOPED_TRACE(::testing::Message() << size << " correction " << correction);
+          const Values momentum = Widen(RandomNormal(size, 1));
+          Values variance = Widen(RandomNormal(size, 2)), x = Widen(RandomNormal(size, 3));
+          for (size_t i = 0; i < variance.size(); ++i) {
+            variance[i] = i % 5 == 0 ? 0 : double{static_cast<float>(variance[i] * variance[i])};
+          }
+          const TestBuffer<T> m(device, {momentum.begin(), momentum.end()}, 1),
+              v(device, {variance.begin(), variance.end()}, 2), on_device(device, {x.begin(), x.end()}, 3);
+          const FrozenAdamUpdate update{
+              .common = common, .epsilon = 0.01, .variance_correction = correction};
+          device.Update(update, m, v, on_device);
+          reference::Update(update, momentum, variance, x);
+          // The divisor, its inverse, the root, the product, the sum, ε, the rate, its product, the
+          // quotient, `keep`, its product and the difference; steps are at most 6 / 0.01 rates.
+          ExpectNear(on_device.Read(), x, [](size_t) { return Tolerance<T>(12, 6 + kRate * 600); });
+        }
+      }
+    }
+  };
+  run.template operator()<float>();
+  run.template operator()<double>();
+}
+
+TYPED_TEST(UpdatesTest, FrozenAdamLeavesAParameterWithoutVarianceAlone) {
+  Device& device = *this->device_;
+  TestBuffer<float> x(device, std::vector<float>(33, 2.0f)), m(device, std::vector<float>(33, 1.0f));
+  device.Update(FrozenAdamUpdate{.common = {.learning_rate = 1}, .epsilon = 0}, m,
+                TestBuffer<float>(device, 33), x);
+  EXPECT_EQ(x.Read(), std::vector<float>(33, 2.0f));
+}
+
 }  // namespace
 }  // namespace thinwire

@@ -78,4 +78,14 @@ void Update(const SignSgdUpdate& update, double gradient_scale, const std::vecto
   }
 }
 
+void Update(const FrozenAdamUpdate& update, const std::vector<double>& momentum,
+            const std::vector<double>& variance, std::vector<double>& x) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    Prepare(update.common, 0, 0, x[i]);
+    if (variance[i] == 0) continue;
+    const double deviation = std::sqrt(variance[i] / update.variance_correction);
+    x[i] -= update.common.learning_rate * momentum[i] / (deviation + update.epsilon);
+  }
+}
+
 }  // namespace thinwire::reference

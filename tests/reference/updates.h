@@ -19,4 +19,7 @@ void Update(const RmspropUpdate& update, double gradient_scale, const std::vecto
 void Update(const SignSgdUpdate& update, double gradient_scale, const std::vector<float>& gradient,
             std::vector<double>& buffer, std::vector<double>& x);
 
+void Update(const FrozenAdamUpdate& update, const std::vector<double>& momentum,
+            const std::vector<double>& variance, std::vector<double>& x);
+
 }  // namespace thinwire::reference

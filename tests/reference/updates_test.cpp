@@ -82,5 +82,20 @@ TEST(ReferenceUpdates, SignSgd) {
   EXPECT_EQ(x, (Values{0, 1, 2}));
 }
 
+TEST(ReferenceUpdates, FrozenAdam) {
+  FrozenAdamUpdate update{
+      .common = {.learning_rate = 0.5}, .epsilon = 1, .variance_correction = 0.25};
+  Values x = {1, 1, 1};
+  Update(update, {10, -20, 10}, {1, 4, 0}, x);  // deviations 2 and 4
+  EXPECT_EQ(x, (Values{1 - 5.0 / 3, 3, 1}));
+  update.common.weight_decay = 0.5;
+  x = {2, 2};
+  Update(update, {0, 10}, {1, 0}, x);  // coupled decay is not read
+  EXPECT_EQ(x, (Values{2, 2}));
+  update.common.decay_form = WeightDecayForm::kDecoupled;
+  Update(update, {0, 10}, {1, 0}, x);
+  EXPECT_EQ(x, (Values{1.5, 1.5}));
+}
+
 }  // namespace
 }  // namespace thinwire::reference

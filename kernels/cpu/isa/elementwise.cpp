@@ -6,15 +6,15 @@ namespace thinwire::cpu::THINWIRE_ISA {
 namespace {
 
 /// Stores value.operator()<V>(i) to y[i], streamed or not.
-template <typename Value>
-inline void Fill(float* y, int64_t count, bool stream, const Value& value) {
+template <typename T, typename Value>
+inline void Fill(T* y, int64_t count, bool stream, const Value& value) {
   if (stream) {
-    ForEach(count,
-            [&]<typename V>(int64_t i) { Put<true>(y + i, value.template operator()<V>(i)); });
+    ForEach<T>(count,
+               [&]<typename V>(int64_t i) { Put<true>(y + i, value.template operator()<V>(i)); });
     FinishStream();
   } else {
-    ForEach(count,
-            [&]<typename V>(int64_t i) { Put<false>(y + i, value.template operator()<V>(i)); });
+    ForEach<T>(count,
+               [&]<typename V>(int64_t i) { Put<false>(y + i, value.template operator()<V>(i)); });
   }
 }
 
@@ -24,7 +24,8 @@ void Copy(const float* x, float* y, int64_t count, bool stream) {
   Fill(y, count, stream, [=]<typename V>(int64_t i) { return Load<V>(x + i); });
 }
 
-void Add(const float* a, const float* b, bool relu, float* y, int64_t count, bool stream) {
+template <typename T>
+void Add(const T* a, const T* b, bool relu, T* y, int64_t count, bool stream) {
   if (relu) {
     Fill(y, count, stream,
          [=]<typename V>(int64_t i) { return Positive<V>(Load<V>(a + i) + Load<V>(b + i)); });
@@ -44,15 +45,25 @@ void ReluBackward(const float* y, const float* y_gradient, float* x_gradient, in
   });
 }
 
-void Scale(const float* x, float factor, float* y, int64_t count, bool stream) {
+template <typename T>
+void Scale(const T* x, T factor, T* y, int64_t count, bool stream) {
   Fill(y, count, stream, [=]<typename V>(int64_t i) { return factor * Load<V>(x + i); });
 }
 
-void Average(const float* x, float decay, float complement, float* average, int64_t count) {
-  ForEach(count, [=]<typename V>(int64_t i) {
+template <typename T>
+void Average(const T* x, T decay, T complement, T* average, int64_t count) {
+  ForEach<T>(count, [=]<typename V>(int64_t i) {
     Store<V>(average + i, decay * Load<V>(average + i) + complement * Load<V>(x + i));
   });
 }
+
+#define THINWIRE_INSTANTIATE(T)                                         \
+  template void Add(const T*, const T*, bool, T*, int64_t, bool);       \
+  template void Scale(const T*, T, T*, int64_t, bool);                  \
+  template void Average(const T*, T, T, T*, int64_t);
+THINWIRE_INSTANTIATE(float)
+THINWIRE_INSTANTIATE(double)
+#undef THINWIRE_INSTANTIATE
 
 namespace {
 

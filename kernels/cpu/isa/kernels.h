@@ -6,16 +6,19 @@
 namespace thinwire::cpu::THINWIRE_ISA {
 
 void Copy(const float* x, float* y, int64_t count, bool stream);
-void Add(const float* a, const float* b, bool relu, float* y, int64_t count, bool stream);
 void Relu(const float* x, float* y, int64_t count, bool stream);
 void ReluBackward(const float* y, const float* y_gradient, float* x_gradient, int64_t count,
                   bool stream);
-void Scale(const float* x, float factor, float* y, int64_t count, bool stream);
-void Average(const float* x, float decay, float complement, float* average, int64_t count);
 void Dropout(const float* x, float rate, uint64_t seed, uint64_t step, int64_t first, float* y,
              int64_t count);
 
 // Those over T are instantiated for float and double.
+template <typename T>
+void Add(const T* a, const T* b, bool relu, T* y, int64_t count, bool stream);
+template <typename T>
+void Scale(const T* x, T factor, T* y, int64_t count, bool stream);
+template <typename T>
+void Average(const T* x, T decay, T complement, T* average, int64_t count);
 template <typename T>
 double SumOfSquares(const T* x, int64_t count);
 template <typename T>
@@ -46,5 +49,7 @@ template <typename T>
 void RmspropUpdate(const RmspropArguments<T>& a, const T* g, T* v, T* buffer, T* x, int64_t count);
 template <typename T>
 void SignUpdate(const SignArguments<T>& a, const T* g, T* buffer, T* x, int64_t count);
+template <typename T>
+void FrozenAdamUpdate(const FrozenAdamArguments<T>& a, const T* m, const T* v, T* x, int64_t count);
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

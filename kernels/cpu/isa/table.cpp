@@ -9,12 +9,16 @@ namespace {
 template <typename T>
 constexpr FlatKernels<T> Flat() {
   return {
+      .add = Add<T>,
+      .scale = Scale<T>,
+      .average = Average<T>,
       .sum_of_squares = SumOfSquares<T>,
       .first_non_finite = FirstNonFinite<T>,
       .momentum_update = MomentumUpdate<T>,
       .adam_update = AdamUpdate<T>,
       .rmsprop_update = RmspropUpdate<T>,
       .sign_update = SignUpdate<T>,
+      .frozen_adam_update = FrozenAdamUpdate<T>,
   };
 }
 
@@ -24,11 +28,8 @@ const IsaKernels& Kernels() {
   static constexpr IsaKernels kernels = {
       .name = THINWIRE_STRING(THINWIRE_ISA),
       .copy = Copy,
-      .add = Add,
       .relu = Relu,
       .relu_backward = ReluBackward,
-      .scale = Scale,
-      .average = Average,
       .dropout = Dropout,
       .moments = Moments,
       .add_rows = AddRows,

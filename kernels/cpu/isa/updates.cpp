@@ -106,11 +106,25 @@ void SignUpdate(const SignArguments<T>& a, const T* g, T* buffer, T* x, int64_t 
   });
 }
 
+template <typename T>
+void FrozenAdamUpdate(const FrozenAdamArguments<T>& a, const T* m, const T* v, T* x,
+                      int64_t count) {
+  const T inverse_divisor = 1 / a.variance_divisor;
+  ForEach<T>(count, [&]<typename V>(int64_t i) {
+    const V variance = Load<V>(v + i);
+    const V deviation = Sqrt(variance) * inverse_divisor + a.epsilon;
+    const V step = a.learning_rate * Load<V>(m + i) / deviation;
+    const V taken = variance == V{} ? V{} : step;
+    Store<V>(x + i, a.keep * Load<V>(x + i) - taken);
+  });
+}
+
 #define THINWIRE_INSTANTIATE(T)                                                                 \
   template void MomentumUpdate(const MomentumArguments<T>&, const T*, T*, T*, int64_t);          \
   template void AdamUpdate(const AdamArguments<T>&, const T*, T*, T*, T*, T*, int64_t);          \
   template void RmspropUpdate(const RmspropArguments<T>&, const T*, T*, T*, T*, int64_t);        \
-  template void SignUpdate(const SignArguments<T>&, const T*, T*, T*, int64_t);
+  template void SignUpdate(const SignArguments<T>&, const T*, T*, T*, int64_t);                  \
+  template void FrozenAdamUpdate(const FrozenAdamArguments<T>&, const T*, const T*, T*, int64_t);
 THINWIRE_INSTANTIATE(float)
 THINWIRE_INSTANTIATE(double)
 #undef THINWIRE_INSTANTIATE

@@ -80,10 +80,22 @@ inline void Stream(float* destination, Floats value) {
   Store(destination, value);
 #endif
 }
+inline void Stream(double* destination, Doubles value) {
+#if defined(THINWIRE_ISA_avx512)
+  _mm512_stream_pd(destination, value);
+#elif defined(THINWIRE_ISA_avx2)
+  _mm256_stream_pd(destination, value);
+#elif defined(__SSE2__)
+  _mm_stream_pd(destination, value);
+#else
+  Store(destination, value);
+#endif
+}
 inline void Stream(float* destination, float value) { *destination = value; }
+inline void Stream(double* destination, double value) { *destination = value; }
 
 template <bool kStream, typename V>
-inline void Put(float* destination, V value) {
+inline void Put(ElementOf<V>* destination, V value) {
   if constexpr (kStream) {
     Stream(destination, value);
   } else {
