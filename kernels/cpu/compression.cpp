@@ -1,5 +1,6 @@
 #include "kernels/cpu/compression.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 #include <vector>
@@ -13,82 +14,88 @@ namespace thinwire {
 namespace {
 
 constexpr int64_t kWord = 32;
-constexpr int64_t kChunk = 16384;
+constexpr int64_t kChunk = 16384;  // elements; whole words
 
-/// Part of a run within one chunk.
+int64_t RoundDown(int64_t i) { return i / kWord * kWord; }
+int64_t RoundUp(int64_t i) { return RoundDown(i + kWord - 1); }
+
+/// Part of a run within one chunk: whole words, or a part of one.
 struct Piece {
   int64_t begin, end, group;
 };
 
+/// Words [begin, end) that hold padding in the bits that `mask` lacks.
+struct PaddedWords {
+  int64_t begin, end;
+  uint32_t mask;
+};
+
+/// What each chunk has to do, as indices into one list for all: chunk i's part is from first[i] to
+/// first[i + 1].
+template <typename Item>
+struct ChunkList {
+  std::vector<Item> items;
+  std::vector<size_t> first{0};
+
+  void FinishChunk() { first.push_back(items.size()); }
+};
+
+/// Bits [begin, end) of a word.
+uint32_t BitMask(int64_t begin, int64_t end) {
+  return static_cast<uint32_t>((uint64_t{1} << end) - (uint64_t{1} << begin));
+}
+
 template <typename T>
 class CpuSignCompression : public SignCompression {
+  using PackKernel = double (*)(const cpu::PackArguments<T>&, int64_t, int64_t);
+
  public:
   explicit CpuSignCompression(const SignShape& shape) : shape_(shape) {
-    const int64_t chunks = (shape.size + kChunk - 1) / kChunk;
     auto run = shape_.runs.begin();
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      first_piece_.push_back(static_cast<int64_t>(pieces_.size()));
-      const int64_t chunk_begin = chunk * kChunk, chunk_end = chunk_begin + kChunk;
-      for (; run != shape_.runs.end() && run->range.begin < chunk_end; ++run) {
-        const int64_t begin = std::max(run->range.begin, chunk_begin);
-        const int64_t end = std::min(run->range.end, chunk_end);
-        if (begin < end) pieces_.push_back({begin, end, run->group});
-        if (run->range.end > chunk_end) break;
+    for (int64_t begin = 0; begin < shape.size; begin += kChunk) {
+      const int64_t end = std::min(begin + kChunk, shape.size);
+      int64_t done = begin;
+      for (; run != shape_.runs.end() && run->range.begin < end; ++run) {
+        AddPieces(std::max(run->range.begin, begin), std::min(run->range.end, end), run->group,
+                  done);
+        if (run->range.end > end) break;
       }
+      AddPadding(done, end);
+      pieces_.FinishChunk();
+      padded_.FinishChunk();
     }
-    first_piece_.push_back(static_cast<int64_t>(pieces_.size()));
-    piece_sums_.resize(pieces_.size());
+    piece_sums_.resize(pieces_.items.size());
   }
 
   void Pack(const CompressionInput& input, View bits, View sums) override {
-    const cpu::TypedInput<T> in(input);
-    PackEach([&](int64_t i, int64_t) { return in(i); }, bits, sums);
+    cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input)};
+    PackEach(Kernels().pack, a, {}, bits, sums);
   }
 
   void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
                       View bits, View sums) override {
-    const cpu::TypedInput<T> in(input);
-    T* estimate = state.as<T>();
-    PackEach(
-        [&](int64_t i, int64_t group) {
-          if (pending.bits) estimate[i] += Decode(pending, i, group);
-          return in(i)-estimate[i];
-        },
-        bits, sums);
+    cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input), .state = state.as<T>()};
+    a.pending.words = pending.bits.as<uint32_t>();
+    PackEach(Kernels().pack_difference, a, pending.scales, bits, sums);
   }
 
   void PackSum(const CompressionInput& input, ConstView pending_scales, View error, View bits,
                View sums) override {
-    const cpu::TypedInput<T> in(input);
-    PackEach(
-        [&](int64_t i, int64_t group) {
-          T& p = error.as<T>()[i];
-          p = Settled(pending_scales, p, group) + in(i);
-          return p;
-        },
-        bits, sums);
+    cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input), .state = error.as<T>()};
+    PackEach(Kernels().pack_sum, a, pending_scales, bits, sums);
   }
 
   void PackMeanDifference(std::span<const SignMessage> messages, View estimate, ConstView target,
                           View bits, View sums) override {
-    PackEach(
-        [&](int64_t i, int64_t group) {
-          T& value = estimate.as<T>()[i];
-          value += MeanOf(messages, i, group);
-          return value - target.as<T>()[i];
-        },
-        bits, sums);
+    cpu::PackArguments<T> a{
+        .messages = Parts(messages), .state = estimate.as<T>(), .target = target.as<T>()};
+    PackEach(Kernels().pack_mean_difference, a, {}, bits, sums);
   }
 
   void PackMeanSum(std::span<const SignMessage> messages, ConstView pending_scales, View error,
                    View bits, View sums) override {
-    PackEach(
-        [&](int64_t i, int64_t group) {
-          T& p = error.as<T>()[i];
-          p = Settled(pending_scales, p, group) + MeanOf(messages, i, group);
-          return p;
-        },
-        bits, sums);
+    cpu::PackArguments<T> a{.messages = Parts(messages), .state = error.as<T>()};
+    PackEach(Kernels().pack_mean_sum, a, pending_scales, bits, sums);
   }
 
   void Scales(ConstView sums, View scales) override {
@@ -100,99 +107,134 @@ class CpuSignCompression : public SignCompression {
   }
 
   void Mean(std::span<const SignMessage> messages, bool add, View y) override {
-    ForEach([&](int64_t i, int64_t group) {
-      const T mean = MeanOf(messages, i, group);
-      T& value = y.as<T>()[i];
-      value = add ? value + mean : mean;
+    const cpu::SignParts<T> all = Parts(messages);
+    const bool stream = cpu::ShouldStream(y.data, shape_.size * SizeOf(shape_.type));
+    ForEachPiece([&](const Piece& piece) {
+      cpu::SignParts<T> parts = all;
+      parts.group = piece.group;
+      Kernels().mean_of_signs(parts, add, stream, y.as<T>(), piece.begin, piece.end);
     });
   }
 
   void Add(const SignMessage& message, double factor, View y) override {
     const T weight = static_cast<T>(factor);
-    ForEach([&](int64_t i, int64_t group) { y.as<T>()[i] += weight * Decode(message, i, group); });
+    ForEachPiece([&](const Piece& piece) {
+      cpu::SignPart<T> part = PartOf(message, piece.group);
+      part.scale *= weight;
+      Kernels().add_signs(part, y.as<T>(), piece.begin, piece.end);
+    });
   }
 
   void SettleError(ConstView scales, View error) override {
-    ForEach([&](int64_t i, int64_t group) {
-      T& value = error.as<T>()[i];
-      value = Settled(scales, value, group);
+    ForEachPiece([&](const Piece& piece) {
+      Kernels().settle_error(scales.as<T>()[piece.group], error.as<T>(), piece.begin, piece.end);
     });
   }
 
   void AddAndUpdate(const SignMessage& message, const AdamUpdate& update, View estimate,
                     View momentum, View variance, View max_variance, View x) override {
-    Add(message, 1, estimate);
     const auto arguments = cpu::ArgumentsOf<T>(update);
     ForEachPiece([&](const Piece& piece) {
-      const int64_t i = piece.begin;
-      cpu::Isa().flat<T>().adam_update(arguments, estimate.as<T>() + i, momentum.as<T>() + i,
-                                       variance.as<T>() + i,
-                                       max_variance ? max_variance.as<T>() + i : nullptr,
-                                       x.as<T>() + i, piece.end - piece.begin);
+      Kernels().add_signs_and_adam(PartOf(message, piece.group), arguments, estimate.as<T>(),
+                                   momentum.as<T>(), variance.as<T>(), max_variance.as<T>(),
+                                   x.as<T>(), piece.begin, piece.end);
     });
   }
 
  private:
-  static T Decode(const SignMessage& message, int64_t i, int64_t group) {
-    const uint32_t word = message.bits.as<uint32_t>()[i / kWord];
-    const T scale = message.scales.as<T>()[group];
-    return (word >> (i % kWord) & 1) != 0 ? scale : -scale;
+  static const cpu::FlatKernels<T>& Kernels() { return cpu::Isa().flat<T>(); }
+
+  static cpu::SignPart<T> PartOf(const SignMessage& message, int64_t group) {
+    return {message.bits.as<uint32_t>(), message.scales.as<T>()[group]};
   }
-  static T MeanOf(std::span<const SignMessage> messages, int64_t i, int64_t group) {
-    T sum = Decode(messages[0], i, group);
-    for (const SignMessage& message : messages.subspan(1)) sum += Decode(message, i, group);
-    return sum / static_cast<T>(messages.size());
+
+  cpu::SignParts<T> Parts(std::span<const SignMessage> messages) {
+    message_words_.clear();
+    message_scales_.clear();
+    for (const SignMessage& message : messages) {
+      message_words_.push_back(message.bits.as<uint32_t>());
+      message_scales_.push_back(message.scales.as<T>());
+    }
+    return {message_words_.data(), message_scales_.data(), static_cast<int64_t>(messages.size()),
+            0};
   }
-  static T Settled(ConstView scales, T error, int64_t group) {
-    if (!scales) return error;
-    const T scale = scales.as<T>()[group];
-    return error >= 0 ? error - scale : error + scale;
+
+  /// Cuts [begin, end) into pieces: the rest of a word, whole words, the start of a word. All
+  /// before `done` is taken care of.
+  void AddPieces(int64_t begin, int64_t end, int64_t group, int64_t& done) {
+    if (begin >= end) return;
+    AddPadding(done, begin);
+    const int64_t whole_begin = std::min(RoundUp(begin), end);
+    const int64_t whole_end = std::max(RoundDown(end), whole_begin);
+    for (const auto& [from, to] :
+         {Range{begin, whole_begin}, Range{whole_begin, whole_end}, Range{whole_end, end}}) {
+      if (from < to) pieces_.items.push_back({from, to, group});
+    }
+    done = end;
+  }
+
+  /// Elements [begin, end) are padding.
+  void AddPadding(int64_t begin, int64_t end) {
+    if (begin >= end) return;
+    const int64_t whole_begin = std::min(RoundUp(begin), end);
+    const int64_t whole_end = std::max(RoundDown(end), whole_begin);
+    for (const auto& [from, to] :
+         {Range{begin, whole_begin}, Range{whole_begin, whole_end}, Range{whole_end, end}}) {
+      if (from >= to) continue;
+      const int64_t word = from / kWord;
+      const bool whole = from % kWord == 0 && to % kWord == 0;
+      padded_.items.push_back({word, whole ? to / kWord : word + 1,
+                               whole ? 0 : ~BitMask(from % kWord, to - word * kWord)});
+    }
+  }
+
+  template <typename Function>
+  void ForEachChunk(const Function& function) {
+    cpu::ParallelChunks(static_cast<int64_t>(pieces_.first.size()) - 1,
+                        [&](int64_t chunk) { function(static_cast<size_t>(chunk)); });
   }
 
   template <typename Function>
   void ForEachPiece(const Function& function) {
-    cpu::ParallelChunks(static_cast<int64_t>(first_piece_.size()) - 1, [&](int64_t chunk) {
-      for (int64_t p = first_piece_[chunk]; p < first_piece_[chunk + 1]; ++p) function(pieces_[p]);
-    });
-  }
-  template <typename Function>
-  void ForEach(const Function& function) {
-    ForEachPiece([&](const Piece& piece) {
-      for (int64_t i = piece.begin; i < piece.end; ++i) function(i, piece.group);
+    ForEachChunk([&](size_t chunk) {
+      for (size_t p = pieces_.first[chunk]; p < pieces_.first[chunk + 1]; ++p) {
+        function(pieces_.items[p]);
+      }
     });
   }
 
-  template <typename Function>
-  void PackEach(const Function& function, View bits, View sums) {
-    const bool squared = shape_.scale == SignShape::Scale::kRootMeanSquare;
-    cpu::ParallelChunks(static_cast<int64_t>(first_piece_.size()) - 1, [&](int64_t chunk) {
-      int64_t p = first_piece_[chunk];
-      const int64_t last = first_piece_[chunk + 1];
-      for (int64_t q = p; q < last; ++q) piece_sums_[q] = 0;
-      const int64_t end = std::min((chunk + 1) * kChunk, shape_.size) / kWord;
-      for (int64_t w = chunk * kChunk / kWord; w < end; ++w) {
-        uint32_t word = 0;
-        for (int64_t j = 0; j < kWord; ++j) {
-          const int64_t i = w * kWord + j;
-          while (p < last && pieces_[p].end <= i) ++p;
-          if (p == last || i < pieces_[p].begin) continue;
-          const T v = function(i, pieces_[p].group);
-          word |= static_cast<uint32_t>(v >= 0) << j;
-          const double wide = static_cast<double>(v);
-          piece_sums_[p] += squared ? wide * wide : std::abs(wide);
-        }
-        bits.as<uint32_t>()[w] = word;
+  /// A sum for each piece, and their sums in order.
+  void PackEach(PackKernel kernel, const cpu::PackArguments<T>& arguments, ConstView pending_scales,
+                View bits, View sums) {
+    const bool squares = shape_.scale == SignShape::Scale::kRootMeanSquare;
+    ForEachChunk([&](size_t chunk) {
+      cpu::PackArguments<T> a = arguments;
+      a.bits = bits.as<uint32_t>();
+      a.squares = squares;
+      a.settle = static_cast<bool>(pending_scales);
+      for (size_t p = pieces_.first[chunk]; p < pieces_.first[chunk + 1]; ++p) {
+        const Piece& piece = pieces_.items[p];
+        a.messages.group = piece.group;
+        if (pending_scales) a.pending.scale = pending_scales.as<T>()[piece.group];
+        piece_sums_[p] = kernel(a, piece.begin, piece.end);
+      }
+      for (size_t p = padded_.first[chunk]; p < padded_.first[chunk + 1]; ++p) {
+        const PaddedWords& padded = padded_.items[p];
+        for (int64_t w = padded.begin; w < padded.end; ++w) a.bits[w] &= padded.mask;
       }
     });
     for (size_t group = 0; group < shape_.group_sizes.size(); ++group) sums.as<double>()[group] = 0;
-    for (size_t p = 0; p < pieces_.size(); ++p)
-      sums.as<double>()[pieces_[p].group] += piece_sums_[p];
+    for (size_t p = 0; p < piece_sums_.size(); ++p) {
+      sums.as<double>()[pieces_.items[p].group] += piece_sums_[p];
+    }
   }
 
   SignShape shape_;
-  std::vector<Piece> pieces_;
-  std::vector<int64_t> first_piece_;  // of each chunk, and the end
+  ChunkList<Piece> pieces_;
+  ChunkList<PaddedWords> padded_;
   std::vector<double> piece_sums_;
+  std::vector<const uint32_t*> message_words_;
+  std::vector<const T*> message_scales_;
 };
 
 }  // namespace

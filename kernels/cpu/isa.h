@@ -77,6 +77,43 @@ struct FrozenAdamArguments {
   T keep, learning_rate, variance_divisor, epsilon;
 };
 
+/// factor * (gradient_scale * values + weight_decay * parameters); elements from `decayed_size` on
+/// are not decayed, and their parameters not read.
+template <typename T>
+struct InputArguments {
+  const T *values, *parameters;
+  T factor, gradient_scale, weight_decay;
+  int64_t decayed_size;
+};
+
+/// A message as one group's elements see it.
+template <typename T>
+struct SignPart {
+  const uint32_t* words;
+  T scale;
+};
+
+/// Several messages, each with its words and its scales; `group` is the elements'.
+template <typename T>
+struct SignParts {
+  const uint32_t* const* words;
+  const T* const* scales;
+  int64_t count, group;
+};
+
+/// Of the passes that pack signs; each reads what it needs. All are for elements of one group.
+template <typename T>
+struct PackArguments {
+  InputArguments<T> input{};
+  SignParts<T> messages{};
+  SignPart<T> pending{};  // without words there is none
+  bool settle = false;    // whether pending.scale is to be taken off the error
+  T* state = nullptr;
+  const T* target = nullptr;
+  uint32_t* bits = nullptr;
+  bool squares = false;
+};
+
 /// Of pooling: where a row of pixels gets its values from.
 struct PoolingArguments {
   int64_t height, width, channels, out_height, out_width;
@@ -105,6 +142,20 @@ struct FlatKernels {
   void (*sign_update)(const SignArguments<T>&, const T* g, T* buffer, T* x, int64_t count);
   void (*frozen_adam_update)(const FrozenAdamArguments<T>&, const T* m, const T* v, T* x,
                              int64_t count);
+
+  // The scaled sign (kernels/compression.h), over elements [begin, end): whole words of 32, or a
+  // part of one. Those that pack write the bits of these elements and return their sum.
+  double (*pack)(const PackArguments<T>&, int64_t begin, int64_t end);
+  double (*pack_difference)(const PackArguments<T>&, int64_t begin, int64_t end);
+  double (*pack_sum)(const PackArguments<T>&, int64_t begin, int64_t end);
+  double (*pack_mean_difference)(const PackArguments<T>&, int64_t begin, int64_t end);
+  double (*pack_mean_sum)(const PackArguments<T>&, int64_t begin, int64_t end);
+  void (*mean_of_signs)(const SignParts<T>& messages, bool add, bool stream, T* y, int64_t begin,
+                        int64_t end);
+  void (*add_signs)(const SignPart<T>& message, T* y, int64_t begin, int64_t end);
+  void (*settle_error)(T scale, T* error, int64_t begin, int64_t end);
+  void (*add_signs_and_adam)(const SignPart<T>& message, const AdamArguments<T>&, T* estimate, T* m,
+                             T* v, T* v_max, T* x, int64_t begin, int64_t end);
 };
 
 struct IsaKernels {

@@ -210,7 +210,8 @@ TYPED_TEST(UpdatesTest, FrozenAdam) {
             variance[i] = i % 5 == 0 ? 0 : double{static_cast<float>(variance[i] * variance[i])};
           }
           const TestBuffer<T> m(device, {momentum.begin(), momentum.end()}, 1),
-              v(device, {variance.begin(), variance.end()}, 2), on_device(device, {x.begin(), x.end()}, 3);
+              v(device, {variance.begin(), variance.end()}, 2),
+              on_device(device, {x.begin(), x.end()}, 3);
           const FrozenAdamUpdate update{
               .common = common, .epsilon = 0.01, .variance_correction = correction};
           device.Update(update, m, v, on_device);
@@ -228,7 +229,8 @@ TYPED_TEST(UpdatesTest, FrozenAdam) {
 
 TYPED_TEST(UpdatesTest, FrozenAdamLeavesAParameterWithoutVarianceAlone) {
   Device& device = *this->device_;
-  TestBuffer<float> x(device, std::vector<float>(33, 2.0f)), m(device, std::vector<float>(33, 1.0f));
+  TestBuffer<float> x(device, std::vector<float>(33, 2.0f)),
+      m(device, std::vector<float>(33, 1.0f));
   device.Update(FrozenAdamUpdate{.common = {.learning_rate = 1}, .epsilon = 0}, m,
                 TestBuffer<float>(device, 33), x);
   EXPECT_EQ(x.Read(), std::vector<float>(33, 2.0f));

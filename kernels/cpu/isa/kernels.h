@@ -52,4 +52,25 @@ void SignUpdate(const SignArguments<T>& a, const T* g, T* buffer, T* x, int64_t 
 template <typename T>
 void FrozenAdamUpdate(const FrozenAdamArguments<T>& a, const T* m, const T* v, T* x, int64_t count);
 
+template <typename T>
+double PackInput(const PackArguments<T>& a, int64_t begin, int64_t end);
+template <typename T>
+double PackDifference(const PackArguments<T>& a, int64_t begin, int64_t end);
+template <typename T>
+double PackSum(const PackArguments<T>& a, int64_t begin, int64_t end);
+template <typename T>
+double PackMeanDifference(const PackArguments<T>& a, int64_t begin, int64_t end);
+template <typename T>
+double PackMeanSum(const PackArguments<T>& a, int64_t begin, int64_t end);
+template <typename T>
+void MeanOfSigns(const SignParts<T>& messages, bool add, bool stream, T* y, int64_t begin,
+                 int64_t end);
+template <typename T>
+void AddSigns(const SignPart<T>& message, T* y, int64_t begin, int64_t end);
+template <typename T>
+void SettleError(T scale, T* error, int64_t begin, int64_t end);
+template <typename T>
+void AddSignsAndAdam(const SignPart<T>& message, const AdamArguments<T>& a, T* estimate, T* m, T* v,
+                     T* v_max, T* x, int64_t begin, int64_t end);
+
 }  // namespace thinwire::cpu::THINWIRE_ISA

@@ -19,6 +19,15 @@ constexpr FlatKernels<T> Flat() {
       .rmsprop_update = RmspropUpdate<T>,
       .sign_update = SignUpdate<T>,
       .frozen_adam_update = FrozenAdamUpdate<T>,
+      .pack = PackInput<T>,
+      .pack_difference = PackDifference<T>,
+      .pack_sum = PackSum<T>,
+      .pack_mean_difference = PackMeanDifference<T>,
+      .pack_mean_sum = PackMeanSum<T>,
+      .mean_of_signs = MeanOfSigns<T>,
+      .add_signs = AddSigns<T>,
+      .settle_error = SettleError<T>,
+      .add_signs_and_adam = AddSignsAndAdam<T>,
   };
 }
 

@@ -1,6 +1,7 @@
 // Optimizer updates: the gradient, the state and the parameters in one pass.
 //
 // The order of operations is PyTorch's, so that parameters track its within rounding.
+#include "kernels/cpu/isa/adam.h"
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/vector.h"
 
@@ -35,29 +36,11 @@ void MomentumUpdate(const MomentumArguments<T>& a, const T* g, T* buffer, T* x,
 namespace {
 
 template <bool kMaximum, typename T>
-inline void Adam(const AdamArguments<T>& a, const T* g, T* m, T* v, T* v_max, T* x,
+inline void Adam(AdamArguments<T> a, const T* g, T* m, T* v, T* v_max, T* x,
                  int64_t count) {
-  const T epsilon_inside = a.epsilon_inside, epsilon_outside = a.epsilon_outside;
   const T inverse_divisor = 1 / a.variance_divisor;
   ForEach<T>(count, [&]<typename V>(int64_t i) {
-    const V value = Load<V>(x + i);
-    const V gradient = Gradient<V>(a, g + i, value);
-    V first = Load<V>(m + i);
-    first = first + a.beta1_complement * (gradient - first);
-    const V second = a.beta2 * Load<V>(v + i) + (a.beta2_complement * gradient) * gradient;
-    Store<V>(m + i, first);
-    Store<V>(v + i, second);
-    V largest = second;
-    if constexpr (kMaximum) {
-      const V before = Load<V>(v_max + i);
-      largest = before > second ? before : second;
-      Store<V>(v_max + i, largest);
-    }
-    const V deviation = Sqrt(V(largest + epsilon_inside)) * inverse_divisor + epsilon_outside;
-    const V step = a.step_size * first / deviation;
-    // 0 / 0 := 0, so that a parameter without any gradient so far stays where it is.
-    const V taken = first == V{} ? V{} : step;
-    Store<V>(x + i, a.keep * value - taken);
+    AdamStep<kMaximum>(a, inverse_divisor, Load<V>(g + i), m, v, v_max, x, i);
   });
 }
 

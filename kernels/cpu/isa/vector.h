@@ -156,6 +156,23 @@ inline float MultiplyAdd(float a, float b, float c) {
 #endif
 }
 
+inline Doubles MultiplyAdd(Doubles a, Doubles b, Doubles c) {
+#if defined(THINWIRE_ISA_avx512)
+  return _mm512_fmadd_pd(a, b, c);
+#elif defined(THINWIRE_ISA_avx2)
+  return _mm256_fmadd_pd(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+inline double MultiplyAdd(double a, double b, double c) {
+#if defined(THINWIRE_ISA_avx512) || defined(THINWIRE_ISA_avx2)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 /// `value` where `mask` holds, else 0. `value` is loaded whether or not the mask holds: compilers
 /// would make a masked load of it, which waits for the mask, and with it for another load.
 template <typename Mask>

@@ -1,0 +1,139 @@
+// Signs of vectors as bits, and bits as signed scales; and what an element adds to a sum.
+#pragma once
+
+#include "kernels/cpu/isa/vector.h"
+
+namespace thinwire::cpu::THINWIRE_ISA {
+
+/// The lanes of V, 1 for a float or double.
+template <typename V>
+constexpr int kLanesOf = sizeof(V) / sizeof(ElementOf<V>);
+
+/// Bit `lane`: value[lane] >= 0, so 1 for both zeros and 0 for NaN.
+inline uint32_t SignBits(float value) { return value >= 0; }
+inline uint32_t SignBits(double value) { return value >= 0; }
+#if defined(THINWIRE_ISA_avx512)
+inline uint32_t SignBits(Floats value) { return _mm512_cmp_ps_mask(value, Floats{}, _CMP_GE_OQ); }
+inline uint32_t SignBits(Doubles value) { return _mm512_cmp_pd_mask(value, Doubles{}, _CMP_GE_OQ); }
+#elif defined(THINWIRE_ISA_avx2)
+inline uint32_t SignBits(Floats value) {
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)(value >= Floats{})));
+}
+inline uint32_t SignBits(Doubles value) {
+  return static_cast<uint32_t>(_mm256_movemask_pd((__m256d)(value >= Doubles{})));
+}
+#elif defined(__SSE2__)
+inline uint32_t SignBits(Floats value) {
+  return static_cast<uint32_t>(_mm_movemask_ps((__m128)(value >= Floats{})));
+}
+inline uint32_t SignBits(Doubles value) {
+  return static_cast<uint32_t>(_mm_movemask_pd((__m128d)(value >= Doubles{})));
+}
+#else
+template <typename V>
+inline uint32_t SignBits(V value) {
+  uint32_t bits = 0;
+  for (int lane = 0; lane < kLanesOf<V>; ++lane) bits |= SignBits(value[lane]) << lane;
+  return bits;
+}
+#endif
+
+/// `scale` in the lanes whose bit of `word`, counted from `offset` on, is set, -scale in the
+/// others.
+template <typename V>
+inline V SignedScale(uint32_t word, int offset, ElementOf<V> scale) {
+  using T = ElementOf<V>;
+  if constexpr (kLanesOf<V> == 1) {
+    return (word >> offset & 1) != 0 ? scale : -scale;
+  } else {
+#if defined(THINWIRE_ISA_avx512)
+    if constexpr (sizeof(T) == 4) {
+      return _mm512_mask_blend_ps(static_cast<__mmask16>(word >> offset), -scale - V{},
+                                  scale - V{});
+    } else {
+      return _mm512_mask_blend_pd(static_cast<__mmask8>(word >> offset), -scale - V{}, scale - V{});
+    }
+#else
+    using Integers = IntegersOf<T>;
+    Integers bits{};
+    for (int lane = 0; lane < kLanesOf<V>; ++lane) bits[lane] = IntegerOf<T>{1} << lane;
+    const Integers words = Integers{} + static_cast<IntegerOf<T>>(word);
+    const Integers unset = (words & (bits << offset)) == Integers{};
+    const Integers signs = (Integers)(T{-0.0f} - V{});
+    return (V)((Integers)(scale - V{}) ^ (unset & signs));
+#endif
+  }
+}
+
+inline float Magnitude(float value) { return __builtin_fabsf(value); }
+inline double Magnitude(double value) { return __builtin_fabs(value); }
+template <typename V>
+inline V Magnitude(V value) {
+  using Integers = IntegersOf<ElementOf<V>>;
+  const Integers signs = (Integers)(ElementOf<V>{-0.0f} - V{});
+  return (V)((Integers)value & ~signs);
+}
+
+/// Half `half` of the lanes as float64.
+inline Doubles Widen(Floats value, int half) {
+#if defined(THINWIRE_ISA_avx512)
+  const __m512d pairs = (__m512d)value;
+  return _mm512_maskz_cvtps_pd(0xFF,
+                               (__m256)(half == 0 ? _mm512_maskz_extractf64x4_pd(0xF, pairs, 0)
+                                                  : _mm512_maskz_extractf64x4_pd(0xF, pairs, 1)));
+#elif defined(THINWIRE_ISA_avx2)
+  return _mm256_cvtps_pd(half == 0 ? _mm256_castps256_ps128(value)
+                                   : _mm256_extractf128_ps(value, 1));
+#elif defined(__SSE2__)
+  return _mm_cvtps_pd(half == 0 ? (__m128)value : _mm_movehl_ps(value, value));
+#else
+  Doubles wide{};
+  for (int i = 0; i < kLanes / 2; ++i) wide[i] = value[half * kLanes / 2 + i];
+  return wide;
+#endif
+}
+
+/// Sums |v|, or v² with kSquares, over the words of a run: lane by lane of eight, each word as
+/// (its elements 0-7 + 8-15) + (16-23 + 24-31), whatever the registers. So every instruction set
+/// gives the same bits, but for squares in float64, which some round once with the sum.
+template <bool kSquares>
+class WordSums {
+ public:
+  /// Adds the elements from `offset` on of the present word; each word from front to back.
+  void Add(int offset, Floats value) {
+    const Floats part = kSquares ? value : Magnitude(value);
+    AddWide(offset, Widen(part, 0));
+    AddWide(offset + kLanes / 2, Widen(part, 1));
+  }
+  void Add(int offset, Doubles value) { AddWide(offset, kSquares ? value : Magnitude(value)); }
+  void FinishWord() {
+    for (int part = 0; part < kParts; ++part) {
+      sums_[part] += (word_[0][part] + word_[1][part]) + (word_[2][part] + word_[3][part]);
+    }
+  }
+
+  template <typename T>
+  static double Of(T value) {
+    return kSquares ? static_cast<double>(value) * value : Magnitude(static_cast<double>(value));
+  }
+
+  double Total() const {
+    double total = 0;
+    for (int part = 0; part < kParts; ++part) {
+      for (int lane = 0; lane < kDoubles; ++lane) total += sums_[part][lane];
+    }
+    return total;
+  }
+
+ private:
+  static constexpr int kDoubles = kLanes / 2, kParts = 8 / kDoubles;
+
+  void AddWide(int offset, Doubles part) {
+    word_[offset / 8][offset % 8 / kDoubles] = kSquares ? part * part : part;
+  }
+
+  Doubles sums_[kParts] = {};
+  Doubles word_[4][kParts];
+};
+
+}  // namespace thinwire::cpu::THINWIRE_ISA
