@@ -162,6 +162,17 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   }
 
   const CommandEntry* command = command_named(first);
+  if (command->command == Command::kPlot) {
+    const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+    const auto asks = [](const std::string& word) { return word == "--help" || word == "-h"; };
+    if (std::any_of(rest.begin(), rest.end(), asks)) {
+      command_line.text = HelpText(Command::kPlot);
+      return command_line;
+    }
+    command_line.plot = ParsePlotArguments(rest);
+    command_line.command = Command::kPlot;
+    return command_line;
+  }
   Parsed parsed = ParseFlags(*command, {arguments.begin() + 1, arguments.end()});
   if (parsed.help) {
     command_line.text = HelpText(command->command);

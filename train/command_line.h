@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "train/plot_command.h"
 #include "train/settings.h"
 
 namespace thinwire {
@@ -25,6 +26,8 @@ struct CommandLine {
   std::string recipe;
   /// The settings' flags alone (not --config), key and text in the order given.
   std::vector<std::pair<std::string, std::string>> flags;
+  /// kPlot: all of its flags, none of which is a setting.
+  PlotOptions plot;
 };
 
 /// Reads `arguments` (without the program's name) and the recipe that --config names.

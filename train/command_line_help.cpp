@@ -7,6 +7,7 @@
 
 #include "train/command_line.h"
 #include "train/commands_table.h"
+#include "train/plot_command.h"
 #include "train/settings_value.h"
 
 #ifndef THINWIRE_VERSION
@@ -83,6 +84,7 @@ std::string CommandHelp(const CommandEntry& command) {
     }
     text += SettingLine(entry);
   }
+  if (command.command == Command::kPlot) text += PlotFlagsHelp();
   text += "\nOther\n";
   if (command.takes_recipe) {
     text += Line("      --config PATH", "recipe: a TOML file of settings, under the flags");
@@ -107,6 +109,9 @@ const std::vector<CommandEntry>& Commands() {
       {Command::kExport, "export", "CHECKPOINT", false, "write a checkpoint's weights",
        "Writes the weights of a checkpoint, or of a run's folder (its best checkpoint), as a "
        "safetensors file with PyTorch's names and layouts."},
+      {Command::kPlot, "plot", "RUN...", false, "draw the course of runs",
+       "Draws what runs logged (each RUN is a folder, or its steps.jsonl) as line charts in an SVG "
+       "file: a panel for each pair of coordinates, a line for each run."},
   };
   return commands;
 }

@@ -12,6 +12,7 @@
 #include "models/models.h"
 #include "train/atomic_file.h"
 #include "train/evaluation.h"
+#include "train/plot_command.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 #include "train/weights.h"
@@ -246,6 +247,10 @@ int RunCommand(const CommandLine& command_line) {
       return Info(command_line);
     case Command::kExport:
       return Export(command_line);
+    case Command::kPlot:
+      PlotRuns(command_line.plot);
+      PrintLine("The drawing is in " + command_line.plot.output);
+      return 0;
   }
   return 2;
 }

@@ -98,6 +98,7 @@ enum class Command : uint8_t {
   kEval = 4,
   kInfo = 8,
   kExport = 16,
+  kPlot = 32,
 };
 
 /// What a number may be.
