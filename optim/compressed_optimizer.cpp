@@ -9,12 +9,14 @@ CompressedOptimizer::CompressedOptimizer(const OptimizerOptions& options, Parame
     : ArenaOptimizer(options, arena, communicator),
       single_way_(options.single_way.value_or(usual.single_way)),
       decays_at_worker_(options.weight_decay_at == "auto" || options.weight_decay_at == "worker") {
-  const std::string& compressor =
-      options.compressor == "auto" ? usual.compressor : options.compressor;
+  const bool own = options.compressor == "auto" || usual.compressor == "vote";
+  const std::string& compressor = own ? usual.compressor : options.compressor;
   const LinkContext context = link_context();
-  uplink_ = MeasureUplink(context, measure_, MakeUplink(context, compressor));
-  downlink_ = MeasureDownlink(context, measure_,
-                              MakeDownlink(context, single_way_ ? "identity" : compressor));
+  uplink_ = MakeUplink(context, compressor);
+  downlink_ = MakeDownlink(context, single_way_ ? "identity" : compressor);
+  if (compressor == "vote") return;  // is no approximation of anything
+  uplink_ = MeasureUplink(context, measure_, std::move(uplink_));
+  downlink_ = MeasureDownlink(context, measure_, std::move(downlink_));
 }
 
 std::vector<OptimizerState> CompressedOptimizer::state() {

@@ -1,6 +1,7 @@
 // Every method, with the variations that have code of their own.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@ struct MethodCase {
   std::string label;  // letters, digits and underscores
   OptimizerOptions options;
 };
+
+inline void PrintTo(const MethodCase& method, std::ostream* out) { *out << method.label; }
 
 /// Each name of OptimizerNames() as it comes.
 std::vector<MethodCase> PlainMethodCases();
