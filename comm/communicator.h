@@ -37,8 +37,8 @@ struct CommunicatorOptions {
 };
 
 /// One rank's end. All ranks call the same collectives in the same order; one thread a rank. Counts
-/// are in elements of the views' type. Every result is the same, bit for bit, for every
-/// implementation, and each rank's copy of a common result is identical.
+/// are in elements of the views' type, and have to fit the views (Error). Every result is the same,
+/// bit for bit, for every implementation, and each rank's copy of a common result is identical.
 ///
 /// If a rank fails, ends or makes no progress for the timeout, all other ranks' collectives throw
 /// an Error that names rank, host, collective and step. Nothing can be sent afterwards.

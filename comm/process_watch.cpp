@@ -74,13 +74,15 @@ void ProcessWatch::Watch() {
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, kTick, [this] { return stopping_; })) {
     const double now = MonotonicSeconds();
+    if (terminate_received && terminated_at == 0) terminated_at = now;
+    // Who dies later than that obeys the same signal, and is not what is wrong.
+    const bool all_told_to_end = terminated_at > 0 && now - terminated_at > kPatience / 2;
     for (const Peer& peer : peers_) {
-      if (dead_rank_ < 0 && IsGone(peer.process)) {
+      if (dead_rank_ < 0 && !all_told_to_end && IsGone(peer.process)) {
         died = now;
         dead_rank_ = peer.rank;
       }
     }
-    if (terminate_received && terminated_at == 0) terminated_at = now;
     if (dead_rank_ >= 0 && now - died > kPatience) {
       if (Claim())
         SayLastWords(EndedRanks({collective_, step_}, NameRanks({dead_rank_}, hosts_)).what());

@@ -3,6 +3,7 @@
 
 #include <mutex>
 
+#include "kernels/error.h"
 #include "tests/comm/checks.h"
 
 namespace thinwire {
@@ -43,6 +44,27 @@ INSTANTIATE_TEST_SUITE_P(InProcess, Collectives,
                            return std::string(std::get<1>(info.param).name) +
                                   (ranks == 0 ? "Alone" : "Threads" + std::to_string(ranks));
                          });
+
+TEST(Counts, HaveToFitTheViews) {
+  const auto device = MakeCpuDevice(1);
+  const auto communicator = MakeSingleCommunicator(*device);
+  std::vector<float> memory(10);
+  const View view = {memory.data(), 10, DataType::kFloat32};
+  const auto gather = [&](const std::vector<int64_t>& counts, ConstView send) {
+    communicator->AllGather(send, view, counts, Purpose::kState);
+  };
+  gather({10}, view);
+  EXPECT_THROW(gather({11}, view), Error);
+  EXPECT_THROW(gather({-1}, view), Error);
+  EXPECT_THROW(gather({1, 1}, view), Error);
+  EXPECT_THROW(gather({}, view), Error);
+  EXPECT_THROW(gather({10}, view.Slice(0, 9)), Error);
+  const std::vector<int64_t> right = {10}, wrong = {11};
+  EXPECT_THROW(communicator->AllToAll(view, right, view, wrong, Purpose::kState), Error);
+  EXPECT_THROW(communicator->AllToAll(view, wrong, view, right, Purpose::kState), Error);
+  EXPECT_THROW(communicator->ReduceScatter(view, view, wrong, 1, Purpose::kState), Error);
+  EXPECT_EQ(communicator->traffic().total_sent(), 0);
+}
 
 }  // namespace
 }  // namespace thinwire
