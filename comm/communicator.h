@@ -166,8 +166,8 @@ class MpiSession {
   /// a rank which is about to be killed because another died can still say so.
   void set_stop_signal(std::function<int()> received);
   std::unique_ptr<Communicator> Join(Device& device);
-  /// Ends the whole job with this exit code, on all ranks, without waiting for anyone. `message`, if
-  /// any, is printed once ("thinwire: message"), however many ranks fail at the same time: every
+  /// Ends the whole job with this exit code, on all ranks, without waiting for anyone. `message`,
+  /// if any, is printed once ("thinwire: message"), however many ranks fail at the same time: every
   /// rank calls this with the message that it has, and prints none itself.
   [[noreturn]] void Abort(const std::string& message, int exit_code);
 
