@@ -38,43 +38,56 @@ struct WorkerInput {
 
 /// The mean of decoded messages, added in their order.
 template <typename T>
-struct MeanOfMessages {
+class MeanOfMessages {
   using Vector = VectorOf<T>;
   static constexpr int kVectors = kWord / kLanesOf<Vector>;
 
-  const SignParts<T> messages;
-  Vector means[kVectors];
-
-  T Scale(int64_t message) const { return messages.scales[message][messages.group]; }
+ public:
+  explicit MeanOfMessages(const SignParts<T>& messages)
+      : messages_(messages),
+        count_(static_cast<T>(messages.count)),
+        inverse_((messages.count & (messages.count - 1)) == 0 ? 1 / count_ : T{0}) {}
 
   void Word(int64_t i) {
     const int64_t word = i / kWord;
     for (int k = 0; k < kVectors; ++k) {
-      means[k] = SignedScale<Vector>(messages.words[0][word], k * kLanesOf<Vector>, Scale(0));
+      means_[k] = SignedScale<Vector>(messages_.words[0][word], k * kLanesOf<Vector>, Scale(0));
     }
-    for (int64_t m = 1; m < messages.count; ++m) {
-      const uint32_t bits = messages.words[m][word];
+    for (int64_t m = 1; m < messages_.count; ++m) {
+      const uint32_t bits = messages_.words[m][word];
       const T scale = Scale(m);
       for (int k = 0; k < kVectors; ++k) {
-        means[k] += SignedScale<Vector>(bits, k * kLanesOf<Vector>, scale);
+        means_[k] += SignedScale<Vector>(bits, k * kLanesOf<Vector>, scale);
       }
     }
-    if (messages.count == 1) return;
-    for (int k = 0; k < kVectors; ++k) means[k] /= static_cast<T>(messages.count);
+    for (int k = 0; k < kVectors; ++k) means_[k] = Divided(means_[k]);
   }
 
   template <typename V>
   V At(int64_t i, int offset) const {
     if constexpr (kLanesOf<V> == 1) {
-      T sum = SignedScale<T>(messages.words[0][i / kWord], offset, Scale(0));
-      for (int64_t m = 1; m < messages.count; ++m) {
-        sum += SignedScale<T>(messages.words[m][i / kWord], offset, Scale(m));
+      T sum = SignedScale<T>(messages_.words[0][i / kWord], offset, Scale(0));
+      for (int64_t m = 1; m < messages_.count; ++m) {
+        sum += SignedScale<T>(messages_.words[m][i / kWord], offset, Scale(m));
       }
-      return sum / static_cast<T>(messages.count);
+      return Divided(sum);
     } else {
-      return means[offset / kLanesOf<V>];
+      return means_[offset / kLanesOf<V>];
     }
   }
+
+ private:
+  T Scale(int64_t message) const { return messages_.scales[message][messages_.group]; }
+
+  /// By a power of two: the same bits, and many times as fast, when multiplied by its inverse.
+  template <typename V>
+  V Divided(V sum) const {
+    return inverse_ != 0 ? sum * inverse_ : sum / count_;
+  }
+
+  const SignParts<T> messages_;
+  const T count_, inverse_;
+  Vector means_[kVectors];
 };
 
 /// Calls source.Word and body.operator()<V>(i, offset in its word) over [begin, end): whole words,
@@ -181,7 +194,7 @@ double PackSum(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
 template <typename T>
 double PackMeanDifference(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
   const PackArguments<T> a = arguments;
-  return Pack(a, begin, end, MeanOfMessages<T>{a.messages, {}},
+  return Pack(a, begin, end, MeanOfMessages<T>(a.messages),
               [&]<typename V>(int64_t i, int, V mean) {
                 const V estimate = Load<V>(a.state + i) + mean;
                 Store<V>(a.state + i, estimate);
@@ -192,7 +205,7 @@ double PackMeanDifference(const PackArguments<T>& arguments, int64_t begin, int6
 template <typename T>
 double PackMeanSum(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
   const PackArguments<T> a = arguments;
-  return Pack(a, begin, end, MeanOfMessages<T>{a.messages, {}},
+  return Pack(a, begin, end, MeanOfMessages<T>(a.messages),
               [&]<typename V>(int64_t i, int, V mean) {
                 const V sum = Settled(a.settle, a.pending.scale, Load<V>(a.state + i)) + mean;
                 Store<V>(a.state + i, sum);
@@ -203,7 +216,7 @@ double PackMeanSum(const PackArguments<T>& arguments, int64_t begin, int64_t end
 template <typename T>
 void MeanOfSigns(const SignParts<T>& messages, bool add, bool stream, T* y, int64_t begin,
                  int64_t end) {
-  MeanOfMessages<T> mean{messages, {}};
+  MeanOfMessages<T> mean(messages);
   const auto nothing = [](int64_t) {};
   if (add) {
     ForEachWord<T>(

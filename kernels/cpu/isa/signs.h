@@ -53,6 +53,18 @@ inline V SignedScale(uint32_t word, int offset, ElementOf<V> scale) {
     } else {
       return _mm512_mask_blend_pd(static_cast<__mmask8>(word >> offset), -scale - V{}, scale - V{});
     }
+#elif defined(THINWIRE_ISA_avx2)
+    // Moves each lane's bit to where its sign is, which is where blendv looks.
+    IntegersOf<T> places{};
+    for (int lane = 0; lane < kLanesOf<V>; ++lane) places[lane] = 8 * sizeof(T) - 1 - lane;
+    if constexpr (sizeof(T) == 4) {
+      const __m256i signs =
+          _mm256_sllv_epi32(_mm256_set1_epi32(static_cast<int>(word)), (__m256i)(places - offset));
+      return _mm256_blendv_ps(-scale - V{}, scale - V{}, (__m256)signs);
+    } else {
+      const __m256i signs = _mm256_sllv_epi64(_mm256_set1_epi64x(word), (__m256i)(places - offset));
+      return _mm256_blendv_pd(-scale - V{}, scale - V{}, (__m256d)signs);
+    }
 #else
     using Integers = IntegersOf<T>;
     Integers bits{};
