@@ -144,7 +144,7 @@ class DenseUplink : public Uplink {
 class DenseDownlink : public Downlink {
  public:
   DenseDownlink(const LinkContext& context, const LinkTensors& tensors)
-      : context_(context),
+      : Downlink(context),
         packing_(tensors, context.shards),
         paper_bits_(32 * tensors.count),
         packed_(context.device().Allocate(packing_.size * SizeOf(context.type()))) {}
@@ -186,13 +186,6 @@ class DenseDownlink : public Downlink {
     }
   }
 
-  void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
-                        View max_variance, View x) override {
-    ReceiveAdd(1, estimate);
-    PhaseTimer timer(context_.costs.update);
-    device().Update(update, estimate, momentum, variance, max_variance, x);
-  }
-
  private:
   Device& device() const { return context_.device(); }
   View Packed(const Piece& piece) const {
@@ -219,7 +212,6 @@ class DenseDownlink : public Downlink {
     context_.costs.coded_bits_down += paper_bits_;
   }
 
-  const LinkContext context_;
   const Packing packing_;
   const int64_t paper_bits_;
   Buffer packed_;

@@ -75,8 +75,9 @@ class MixedUplink : public Uplink {
 
 class MixedDownlink : public Downlink {
  public:
-  MixedDownlink(Device& device, std::unique_ptr<Downlink> a, std::unique_ptr<Downlink> b)
-      : device_(device), a_(std::move(a)), b_(std::move(b)) {}
+  MixedDownlink(const LinkContext& context, std::unique_ptr<Downlink> a,
+                std::unique_ptr<Downlink> b)
+      : Downlink(context), a_(std::move(a)), b_(std::move(b)) {}
 
   void Send(ConstView v) override {
     a_->Send(v);
@@ -102,18 +103,19 @@ class MixedDownlink : public Downlink {
     a_->ReceiveAdd(factor, y);
     b_->ReceiveAdd(factor, y);
   }
-  void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
-                        View max_variance, View x) override {
-    ReceiveAdd(1, estimate);
-    device_.Update(update, estimate, momentum, variance, max_variance, x);
-  }
 
  private:
-  Device& device_;
   std::unique_ptr<Downlink> a_, b_;
 };
 
 }  // namespace
+
+void Downlink::ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum,
+                                View variance, View max_variance, View x) {
+  ReceiveAdd(1, estimate);
+  PhaseTimer timer(context_.costs.update);
+  context_.device().Update(update, estimate, momentum, variance, max_variance, x);
+}
 
 void Downlink::SendMean(Uplink& uplink, View scratch) {
   uplink.Mean(false, scratch);
@@ -160,7 +162,7 @@ std::unique_ptr<Downlink> MakeDownlink(const LinkContext& context, const std::st
   const auto [compressed, uncompressed] = PartitionTensors(context);
   if (uncompressed.count == 0) return make(compressed);
   if (compressed.count == 0) return MakeDenseDownlink(context, uncompressed);
-  return std::make_unique<MixedDownlink>(context.device(), make(compressed),
+  return std::make_unique<MixedDownlink>(context, make(compressed),
                                          MakeDenseDownlink(context, uncompressed));
 }
 

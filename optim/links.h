@@ -92,7 +92,12 @@ class Downlink {
   virtual void ReceiveAdd(double factor, View y) = 0;
   /// estimate += q, then the update with the estimate as gradient, over the whole arena.
   virtual void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum,
-                                View variance, View max_variance, View x) = 0;
+                                View variance, View max_variance, View x);
+
+ protected:
+  explicit Downlink(const LinkContext& context) : context_(context) {}
+
+  const LinkContext context_;
 };
 
 /// A set of tensors: ranges of the arena, rising, and the number of elements that count.

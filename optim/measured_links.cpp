@@ -74,7 +74,7 @@ class MeasuredUplink : public Uplink {
 class MeasuredDownlink : public Downlink {
  public:
   MeasuredDownlink(const LinkContext& context, const bool& measure, std::unique_ptr<Downlink> link)
-      : context_(context), measure_(measure), link_(std::move(link)) {}
+      : Downlink(context), measure_(measure), link_(std::move(link)) {}
 
   void Send(ConstView v) override {
     if (measure_) Remember(v, {});
@@ -127,7 +127,6 @@ class MeasuredDownlink : public Downlink {
     return buffer_.view(context_.type()).Slice(0, context_.arena.padded_size());
   }
 
-  const LinkContext context_;
   const bool& measure_;
   std::unique_ptr<Downlink> link_;
   Buffer buffer_;  // laid out as the arena; only this rank's shard counts

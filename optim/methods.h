@@ -18,7 +18,8 @@ std::unique_ptr<Optimizer> MakeRmspropW(const OptimizerOptions&, ParameterArena&
 std::unique_ptr<Optimizer> MakeSignSgd(const OptimizerOptions&, ParameterArena&, Communicator&);
 
 std::unique_ptr<Optimizer> MakeCdAdam(const OptimizerOptions&, ParameterArena&, Communicator&);
-std::unique_ptr<Optimizer> MakeNaiveAmsgrad(const OptimizerOptions&, ParameterArena&, Communicator&);
+std::unique_ptr<Optimizer> MakeNaiveAmsgrad(const OptimizerOptions&, ParameterArena&,
+                                            Communicator&);
 std::unique_ptr<Optimizer> MakeEfAmsgrad(const OptimizerOptions&, ParameterArena&, Communicator&);
 std::unique_ptr<Optimizer> MakeTopKAmsgrad(const OptimizerOptions&, ParameterArena&, Communicator&);
 std::unique_ptr<Optimizer> MakeEf21(const OptimizerOptions&, ParameterArena&, Communicator&);

@@ -42,16 +42,16 @@ struct OptimizerOptions {
   std::string sign_scale = "l1";                       // l1: mean magnitude; l2: root mean square
   std::vector<std::string> uncompressed_tensors = {};  // bias, bn
   std::string index_coding = "plain";                  // plain packed
-  std::string value_type = "f32";                      // f32 bf16 f16 of Top-K's and Rand-K's values
-  std::string server = "sharded";                      // sharded central
+  std::string value_type = "f32";  // f32 bf16 f16, of Top-K's and Rand-K's values
+  std::string server = "sharded";  // sharded central
   /// Compress the uplink only. Empty: the method's own way, which is both ways where it has both.
   std::optional<bool> single_way = {};
-  int64_t error_average_period = 0;     // saef-*: 0 is never
-  int64_t freeze_steps = 0;             // onebit-adam
-  bool bias_correction = false;         // onebit-adam
-  double eta = 0.1;                     // ef21-sgdm, ef21-sgd2m
-  std::string first_message = "auto";   // of ef21 and kin: compressed full zero
-  uint64_t seed = 0;                    // randk
+  int64_t error_average_period = 0;    // saef-*: 0 is never
+  int64_t freeze_steps = 0;            // onebit-adam
+  bool bias_correction = false;        // onebit-adam
+  double eta = 0.1;                    // ef21-sgdm, ef21-sgd2m
+  std::string first_message = "auto";  // of ef21 and kin: compressed full zero
+  uint64_t seed = 0;                   // randk
 };
 
 /// Where a state vector lives, which decides who saves it and what another number of ranks does.

@@ -242,7 +242,7 @@ class SignUplink : public Uplink {
 class SignDownlink : public Downlink {
  public:
   SignDownlink(const LinkContext& context, const LinkTensors& tensors, bool scaled)
-      : context_(context),
+      : Downlink(context),
         whole_(WholeShape(context, tensors)),
         shards_(ShardShapes(context, whole_, scaled)),
         scaled_(scaled),
@@ -372,7 +372,6 @@ class SignDownlink : public Downlink {
                 "the checkpoints are intact; try a smaller --lr, or look at that rank's memory");
   }
 
-  const LinkContext context_;
   const SignShape whole_;
   const std::vector<ShardShape> shards_;
   const bool scaled_;

@@ -43,8 +43,9 @@ void EncodeSparse(ConstView indices, ConstView values, Range range, SparseFormat
 int64_t MaxSparseBytes(int64_t count, Range range, SparseFormat format, DataType type);
 
 /// Decodes a message, which may be any bytes: every size is checked, indices rise strictly and lie
-/// within the range (of kNone they stay as they were), values are finite. `indices` (int32) and `values` (float32 or float64) have
-/// room for as many as are allowed; of a refused message they may hold a part.
+/// within the range (of kNone they stay as they were), values are finite. `indices` (int32) and
+/// `values` (float32 or float64) have room for as many as are allowed; of a refused message they
+/// may hold a part.
 /// @return How many there are.
 /// @throws Error that says what is wrong with the message.
 int64_t DecodeSparse(std::span<const std::byte> message, Range range, SparseFormat format,

@@ -312,7 +312,8 @@ class SparseUplink : public Uplink, private SparseLink {
 class SparseDownlink : public Downlink, private SparseLink {
  public:
   SparseDownlink(const LinkContext& context, const LinkTensors& tensors, bool random)
-      : SparseLink(context, tensors, random),
+      : Downlink(context),
+        SparseLink(context, tensors, random),
         own_ranges_(RangesWithin(tensors, context.own_shard())),
         chosen_(context.device(), std::min(k_, ElementsOf(own_ranges_)), context.type()),
         received_(context.device(), k_, context.type()) {
@@ -354,14 +355,9 @@ class SparseDownlink : public Downlink, private SparseLink {
     received_.AddTo(factor, y);
   }
 
-  void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
-                        View max_variance, View x) override {
-    ReceiveAdd(1, estimate);
-    PhaseTimer timer(context_.costs.update);
-    device().Update(update, estimate, momentum, variance, max_variance, x);
-  }
-
  private:
+  using SparseLink::context_;
+
   /// Leaves this shard's part of the choice in chosen_, with indices from the shard's begin.
   void Choose(const CompressionInput& v, ConstView state, int state_factor) {
     PhaseTimer timer(context_.costs.compress);

@@ -62,7 +62,7 @@ void Compare(const std::string& where, double value, double expected, double rel
 bool HasData(const oracle::Case& golden_case) { return !FolderOf(golden_case.data).empty(); }
 
 std::vector<std::string> CompareRounds(const oracle::GoldenRow& row, const std::string& server,
-                                       bool mini_batches, Device& device,
+                                       bool mini_batches, int64_t rounds, Device& device,
                                        Communicator& communicator) {
   const oracle::Case golden_case = *oracle::ParseCase(row.arguments);
   const SparseDataset data = LoadLibsvm(FolderOf(golden_case.data), {golden_case.data});
@@ -79,6 +79,7 @@ std::vector<std::string> CompareRounds(const oracle::GoldenRow& row, const std::
   std::vector<std::string> findings;
   int64_t round = 0;
   for (const oracle::GoldenRound& golden : row.rounds) {
+    if (golden.round > rounds) break;
     for (; round < golden.round; ++round) {
       const double rate = golden_case.RateOf(round);
       optimizer->BeginStep(rate);

@@ -47,7 +47,7 @@ TEST_P(GoldenRoundsTest, FollowIndependentImplementation) {
       const auto device = MakeCpuDevice(1);
       const auto communicator = group.Join(rank, *device);
       const auto found =
-          CompareRounds(row.golden, server, row.mini_batches, *device, *communicator);
+          CompareRounds(row.golden, server, row.mini_batches, 1000, *device, *communicator);
       if (rank == 0) findings = found;
     });
     for (const std::string& finding : findings) ADD_FAILURE() << finding;

@@ -1,11 +1,12 @@
 // A program for mpirun to start: the checks of the distributed methods with processes as ranks.
 //   optim_mpi_program replicas   200 steps of each method; checksums after each, both servers
-//   optim_mpi_program golden     the golden rounds that have as many workers as there are ranks
+//   optim_mpi_program golden N   the golden rounds, up to N, that have as many workers as ranks
 // Ends with 77 where the golden values are not at hand.
 #include <cmath>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "kernels/error.h"
@@ -36,7 +37,7 @@ int CompareReplicas(Communicator& communicator, Device& device) {
   return 0;
 }
 
-int CompareGolden(Communicator& communicator, Device& device) {
+int CompareGolden(int64_t rounds, Communicator& communicator, Device& device) {
   const auto folder = oracle::Folder();
   if (!folder) {
     if (communicator.rank() == 0) std::printf("skipped: no folder THINWIRE_TEST_ORACLE\n");
@@ -54,7 +55,8 @@ int CompareGolden(Communicator& communicator, Device& device) {
         continue;
       }
       for (const char* server : {"sharded", "central"}) {
-        const auto findings = CompareRounds(row, server, mini_batches, device, communicator);
+        const auto findings =
+            CompareRounds(row, server, mini_batches, rounds, device, communicator);
         for (const std::string& finding : findings) std::printf("%s\n", finding.c_str());
         wrong += static_cast<int64_t>(findings.size());
         ++compared;
@@ -70,11 +72,13 @@ int CompareGolden(Communicator& communicator, Device& device) {
   return wrong == 0 && compared > 0 ? 0 : 1;
 }
 
-int Run(MpiSession& session, const std::string& command) {
+int Run(MpiSession& session, const std::vector<std::string>& arguments) {
   const auto device = MakeCpuDevice(1);
   const auto communicator = session.Join(*device);
-  return command == "golden" ? CompareGolden(*communicator, *device)
-                             : CompareReplicas(*communicator, *device);
+  if (arguments.size() == 2 && arguments[0] == "golden") {
+    return CompareGolden(std::stoll(arguments[1]), *communicator, *device);
+  }
+  return CompareReplicas(*communicator, *device);
 }
 
 }  // namespace
@@ -83,7 +87,7 @@ int Run(MpiSession& session, const std::string& command) {
 int main(int argc, char** argv) {
   thinwire::MpiSession session(argc, argv, {.timeout_seconds = 120});
   try {
-    return thinwire::Run(session, argc > 1 ? argv[1] : "");
+    return thinwire::Run(session, {argv + 1, argv + argc});
   } catch (const std::exception& error) {
     session.Abort(error.what(), 1);
   }

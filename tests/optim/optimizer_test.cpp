@@ -52,8 +52,8 @@ class OptimizerTest : public ::testing::Test {
 };
 
 /// Those that send what they have as it is; tests/optim/distributed_test.cpp has the others.
-const std::vector<std::string> kUncompressed = {"sgd",     "momentum", "nesterov", "adam",   "adamw",
-                                                "amsgrad", "rmsprop",  "rmspropw", "signsgd"};
+const std::vector<std::string> kUncompressed = {
+    "sgd", "momentum", "nesterov", "adam", "adamw", "amsgrad", "rmsprop", "rmspropw", "signsgd"};
 
 struct Case {
   std::string label;
