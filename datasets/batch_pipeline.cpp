@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -76,7 +77,7 @@ struct Slot {
 struct BatchPipeline::Workers {
   Workers(const Dataset& dataset, const PipelineOptions& options, int64_t first_epoch,
           int64_t first_index);
-  Batch Next();
+  Batch Next(const std::function<void()>& while_waiting);
   void Run(const std::stop_token& stop);
   void Assign(int64_t number, Slot& slot);
   void Fill(Slot& slot) const;
@@ -183,11 +184,14 @@ void BatchPipeline::Workers::Fill(Slot& slot) const {
   slot.batch.labels = slot.labels;
 }
 
-Batch BatchPipeline::Workers::Next() {
+Batch BatchPipeline::Workers::Next(const std::function<void()>& while_waiting) {
   std::unique_lock lock(mutex);
   const int64_t number = delivered;
   Slot& slot = SlotOf(number);
-  ready.wait(lock, [&] { return slot.filled == number; });
+  const auto is_filled = [&] { return slot.filled == number; };
+  while (!ready.wait_for(lock, std::chrono::seconds(1), is_filled)) {
+    if (while_waiting) while_waiting();
+  }
   if (slot.error) std::rethrow_exception(slot.error);
   ++delivered;
   room.notify_one();
@@ -210,7 +214,9 @@ BatchPipeline::BatchPipeline(const Dataset& dataset, const PipelineOptions& opti
 
 BatchPipeline::~BatchPipeline() = default;
 
-Batch BatchPipeline::Next() { return workers_->Next(); }
+Batch BatchPipeline::Next(const std::function<void()>& while_waiting) {
+  return workers_->Next(while_waiting);
+}
 
 int64_t BatchPipeline::batches_per_epoch() const { return workers_->batches_per_epoch; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -47,8 +48,9 @@ class BatchPipeline {
   /// Stops the workers, whatever they are doing.
   ~BatchPipeline();
 
-  /// Waits for the next batch. @throws what making it threw, now and at every further call.
-  Batch Next();
+  /// Waits for the next batch, and calls `while_waiting`, if any, once a second meanwhile.
+  /// @throws what making it threw, now and at every further call.
+  Batch Next(const std::function<void()>& while_waiting = {});
   int64_t batches_per_epoch() const;
 
  private:

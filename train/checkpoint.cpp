@@ -5,14 +5,17 @@
 //   u32      0
 //   u64      length of the header
 //   u64      length of the payload
-//   header   four lists, each a u64 count and its entries in the order of their names:
+//   header   four lists (five in version 2), each a u64 count and its entries in the order of their names:
 //              integers  name, i64
 //              numbers   name, f64
 //              strings   name, string
 //              vectors   name, u64 number of elements
+//              wide vectors  likewise; only in version 2
 //            where a name or string is a u64 length and its bytes
-//   payload  the vectors' elements, f32, in the order of the list
+//   payload  the vectors' elements, f32, in the order of the list, then the wide vectors', f64
 //   u32      CRC-32C of all of the above
+//
+// Version 2 is written only if there are wide vectors.
 #include "train/checkpoint.h"
 
 #include <fmt/format.h>
@@ -36,7 +39,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "files are little-endian");
 
 constexpr std::string_view kMagic = "THINWIRE";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 struct Prefix {
   char magic[8];
@@ -84,6 +87,10 @@ std::vector<std::byte> Header(const Checkpoint& checkpoint) {
   list(checkpoint.strings, [&](const std::string& value) { writer.String(value); });
   list(checkpoint.vectors,
        [&](const std::vector<float>& value) { writer.Value(uint64_t{value.size()}); });
+  if (!checkpoint.wide_vectors.empty()) {
+    list(checkpoint.wide_vectors,
+         [&](const std::vector<double>& value) { writer.Value(uint64_t{value.size()}); });
+  }
   return writer.bytes();
 }
 
@@ -93,12 +100,15 @@ class Encoder {
   explicit Encoder(const Checkpoint& checkpoint)
       : checkpoint_(checkpoint), header_(Header(checkpoint)) {
     std::memcpy(prefix_.magic, kMagic.data(), kMagic.size());
-    prefix_.version = kVersion;
+    prefix_.version = checkpoint.wide_vectors.empty() ? 1 : 2;
     prefix_.zero = 0;
     prefix_.header_bytes = header_.size();
     prefix_.payload_bytes = 0;
     for (const auto& [name, vector] : checkpoint.vectors) {
       prefix_.payload_bytes += vector.size() * sizeof(float);
+    }
+    for (const auto& [name, vector] : checkpoint.wide_vectors) {
+      prefix_.payload_bytes += vector.size() * sizeof(double);
     }
   }
 
@@ -106,9 +116,9 @@ class Encoder {
     return sizeof(Prefix) + prefix_.header_bytes + prefix_.payload_bytes + sizeof(uint32_t);
   }
 
-  /// Calls write(bytes) for each piece in turn.
+  /// Calls write(bytes) for each piece in turn. Returns the checksum, which is the last one.
   template <typename Write>
-  void Run(const Write& write) const {
+  uint32_t Run(const Write& write) const {
     uint32_t crc = 0;
     const auto piece = [&](std::span<const std::byte> bytes) {
       crc = Crc32c(bytes, crc);
@@ -117,7 +127,11 @@ class Encoder {
     piece(BytesOf(prefix_));
     piece(header_);
     for (const auto& [name, vector] : checkpoint_.vectors) piece(std::as_bytes(std::span(vector)));
+    for (const auto& [name, vector] : checkpoint_.wide_vectors) {
+      piece(std::as_bytes(std::span(vector)));
+    }
     write(BytesOf(crc));
+    return crc;
   }
 
  private:
@@ -151,7 +165,7 @@ class Decoder {
   Decoder(uint64_t size, ReadNext read, const std::string& name)
       : size_(size), read_(std::move(read)), name_(name) {}
 
-  Checkpoint Decode() {
+  Checkpoint Decode(uint32_t* checksum = nullptr) {
     const Prefix prefix = CheckedPrefix();
     std::vector<std::byte> header(prefix.header_bytes);
     Read(header);
@@ -161,12 +175,14 @@ class Decoder {
     List(checkpoint.integers, [this] { return Value<int64_t>(); });
     List(checkpoint.numbers, [this] { return Value<double>(); });
     List(checkpoint.strings, [this] { return String(); });
-    List(checkpoint.vectors, [this] { return Vector(); });
+    List(checkpoint.vectors, [this] { return Vector<float>(); });
+    if (prefix.version > 1) List(checkpoint.wide_vectors, [this] { return Vector<double>(); });
     if (!header_.empty() || payload_bytes_ != 0) Damaged("it holds more than it says");
     const uint32_t computed = crc_;
     uint32_t stored;
     Read(std::as_writable_bytes(std::span(&stored, 1)));
     if (stored != computed) Damaged("its checksum is wrong");
+    if (checksum != nullptr) *checksum = computed;
     return checkpoint;
   }
 
@@ -237,11 +253,12 @@ class Decoder {
     const auto bytes = Take(Value<uint64_t>());
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
-  std::vector<float> Vector() {
+  template <typename T>
+  std::vector<T> Vector() {
     const auto count = Value<uint64_t>();
-    if (count > payload_bytes_ / sizeof(float)) Damaged("its payload ends too early");
-    payload_bytes_ -= count * sizeof(float);
-    std::vector<float> vector(count);
+    if (count > payload_bytes_ / sizeof(T)) Damaged("its payload ends too early");
+    payload_bytes_ -= count * sizeof(T);
+    std::vector<T> vector(count);
     Read(std::as_writable_bytes(std::span(vector)));
     return vector;
   }
@@ -285,17 +302,19 @@ Checkpoint ParseCheckpoint(std::span<const std::byte> bytes, const std::string& 
   return Decoder(bytes.size(), read, name).Decode();
 }
 
-void WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint) {
+uint32_t WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint) {
   const Encoder encoder(checkpoint);
   AtomicFile file(path, static_cast<int64_t>(encoder.size()));
-  encoder.Run([&file](std::span<const std::byte> piece) { file.Write(piece); });
+  const uint32_t checksum =
+      encoder.Run([&file](std::span<const std::byte> piece) { file.Write(piece); });
   file.Commit();
+  return checksum;
 }
 
-Checkpoint ReadCheckpoint(const std::string& path) {
+Checkpoint ReadCheckpoint(const std::string& path, uint32_t* checksum) {
   InputFile file(path);
   const auto read = [&file](std::span<std::byte> next) { file.Read(next); };
-  return Decoder(static_cast<uint64_t>(file.size()), read, path).Decode();
+  return Decoder(static_cast<uint64_t>(file.size()), read, path).Decode(checksum);
 }
 
 }  // namespace thinwire

@@ -17,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "step-", kSuffix = ".ckpt", kUnfinished = ".ckpt.part";
+constexpr std::string_view kPrefix = "step-", kRank = ".rank-", kSuffix = ".ckpt",
+                           kPart = ".part";
 constexpr char kBest[] = "best.ckpt";
 
 /// The step in the name step-<digits><suffix>, nothing for other names.
@@ -31,6 +32,22 @@ std::optional<int64_t> StepOf(std::string_view name, std::string_view suffix) {
   const auto [end, error] = std::from_chars(name.data(), name_end, step);
   if (error != std::errc() || end != name_end || step < 0) return std::nullopt;
   return step;
+}
+
+/// The step in the name step-<digits>.rank-<digits>.ckpt, nothing for other names.
+std::optional<int64_t> StepOfRankFile(std::string_view name) {
+  const size_t rank = name.find(kRank);
+  if (rank == name.npos || !name.ends_with(kSuffix)) return std::nullopt;
+  const std::string_view number = name.substr(rank + kRank.size());
+  if (number.find_first_not_of("0123456789") != number.size() - kSuffix.size()) return std::nullopt;
+  return StepOf(name.substr(0, rank), "");
+}
+
+/// Whether a killed process can have left it.
+bool IsUnfinished(std::string_view name) {
+  if (!name.ends_with(kPart)) return false;
+  name.remove_suffix(kPart.size());
+  return StepOf(name, kSuffix) || StepOfRankFile(name);
 }
 
 /// The names in a folder; none if it is not there.
@@ -69,19 +86,42 @@ CheckpointFolder::CheckpointFolder(std::string folder, int64_t keep)
   }
 }
 
-std::string CheckpointFolder::Save(const Checkpoint& checkpoint, bool best) {
+void CheckpointFolder::MakeFolder() const {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) {
     throw Error(fmt::format("cannot make folder {}: {}", folder_, error.message()),
                 FileRemedy(error.value()));
   }
+}
+
+void CheckpointFolder::Prepare(int64_t step) const {
+  MakeFolder();
+  const std::map<int64_t, std::string> files = StepFiles();
+  const auto found = files.find(step);
+  if (found == files.end()) return;
+  std::error_code error;
+  if (!fs::remove(found->second, error) && error) {
+    throw Error(fmt::format("cannot remove {}: {}", found->second, error.message()),
+                FileRemedy(error.value()));
+  }
+  SyncFolderOf(found->second);
+}
+
+std::string CheckpointFolder::RankFile(int64_t step, int64_t rank) const {
+  return fmt::format("{}/{}{:08}{}{}{}", folder_, kPrefix, step, kRank, rank, kSuffix);
+}
+
+std::string CheckpointFolder::Save(const Checkpoint& checkpoint, bool best) {
+  MakeFolder();
+  std::error_code error;
   const int64_t step = checkpoint.integers.at("step");
   const std::string path = fmt::format("{}/{}{:08}{}", folder_, kPrefix, step, kSuffix);
   WriteCheckpoint(path, checkpoint);
   if (best) {
     const std::string best_path = fmt::format("{}/{}", folder_, kBest);
     if (!LinkAtomically(path, best_path)) WriteCheckpoint(best_path, checkpoint);
+    best_step_ = step;
   }
 
   // From here on failures only leave files too many, which the next call removes.
@@ -94,10 +134,30 @@ std::string CheckpointFolder::Save(const Checkpoint& checkpoint, bool best) {
     fs::remove(files.begin()->second, error);
   }
   for (const std::string& name : NamesIn(folder_)) {
-    // What killed processes have left.
-    if (StepOf(name, kUnfinished)) fs::remove(folder_ + "/" + name, error);
+    if (IsUnfinished(name)) fs::remove(folder_ + "/" + name, error);
   }
+  RemoveRankFiles(files);
   return path;
+}
+
+void CheckpointFolder::RemoveRankFiles(const std::map<int64_t, std::string>& kept) {
+  for (const std::string& name : NamesIn(folder_)) {
+    const std::optional<int64_t> step = StepOfRankFile(name);
+    if (!step || kept.contains(*step)) continue;
+    if (!best_step_) best_step_ = StepOfBest();
+    std::error_code error;
+    if (*step != *best_step_) fs::remove(folder_ + "/" + name, error);
+  }
+}
+
+int64_t CheckpointFolder::StepOfBest() const {
+  try {
+    const Checkpoint best = ReadCheckpoint(fmt::format("{}/{}", folder_, kBest));
+    const auto step = best.integers.find("step");
+    return step == best.integers.end() ? -1 : step->second;
+  } catch (const Error&) {
+    return -1;  // there is none, or none that could be resumed from
+  }
 }
 
 std::optional<Checkpoint> CheckpointFolder::LoadNewest(std::vector<std::string>* skipped,

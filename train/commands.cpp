@@ -14,6 +14,7 @@
 #include "train/evaluation.h"
 #include "train/plot_command.h"
 #include "train/run_folder.h"
+#include "train/train_command.h"
 #include "train/trainer.h"
 #include "train/weights.h"
 
@@ -27,77 +28,8 @@ void PrintLine(const std::string& line) {
   std::fflush(stdout);
 }
 
-/// The folder of a run that was given none: runs/EXPERIMENT, numbered where that exists.
-std::string UnusedFolder(const Settings& settings) {
-  const std::string base =
-      "runs/" +
-      (settings.experiment.empty() ? settings.model + "-" + settings.dataset : settings.experiment);
-  std::string folder = base;
-  for (int number = 2; fs::exists(folder); ++number) folder = fmt::format("{}-{}", base, number);
-  return folder;
-}
-
-/// The run's folder that a checkpoint FOLDER/checkpoints/NAME.ckpt lies in, or `path` itself.
-std::string RunOfCheckpoint(const std::string& path) {
-  if (fs::is_directory(path)) return path;
-  return fs::path(path).parent_path().parent_path().string();
-}
-
-/// Continuing a run takes its own settings where neither flags nor a recipe say otherwise.
-Settings SettingsToResume(const CommandLine& command_line, const std::string& folder,
-                          SettingSources& sources) {
-  const std::string file = folder + "/settings.toml";
-  if (!command_line.recipe.empty() || !fs::exists(file)) return command_line.settings;
-  Settings settings;
-  sources.clear();
-  ApplyRecipeFile(file, settings, &sources);
-  ApplyFlags(command_line, settings, sources);
-  return settings;
-}
-
-int Train(const CommandLine& command_line) {
-  Settings settings = command_line.settings;
-  SettingSources sources = command_line.sources;
-  const std::string resume = settings.resume;
-  if (resume == "auto" && settings.output.empty()) {
-    throw Error("--resume auto needs to know which run", "name its folder with --output",
-                Error::Kind::kUsage);
-  }
-  std::optional<Checkpoint> checkpoint;
-  if (!resume.empty()) {
-    std::string run = settings.output;
-    if (resume != "auto") {
-      run = RunOfCheckpoint(resume);
-      checkpoint = LoadCheckpointToResume(resume);
-      if (settings.output.empty()) settings.output = run;
-    }
-    const std::string output = settings.output;
-    settings = SettingsToResume(command_line, run, sources);
-    settings.output = output;
-  } else if (settings.output.empty()) {
-    settings.output = UnusedFolder(settings);
-  }
-  ValidateSettings(settings);
-
-  const RunFolder folder(settings.output, !resume.empty());
-  if (resume == "auto") {
-    std::vector<std::string> skipped;
-    checkpoint =
-        CheckpointFolder(folder.checkpoints(), settings.checkpoint_hist).LoadNewest(&skipped);
-    for (const std::string& damaged : skipped) PrintLine("Passing over " + damaged);
-    if (!checkpoint && !skipped.empty()) {
-      throw Error(fmt::format("none of the checkpoints in {} is readable", folder.checkpoints()),
-                  "start a new run in another --output");
-    }
-  }
-  settings.resume.clear();
-  PrintLine(SettingsTable(settings, sources));
-  Trainer trainer(settings, folder, checkpoint);
-  const std::string recipe = WriteRecipe(settings);
-  WriteFileAtomically(folder.settings_file(), std::as_bytes(std::span(recipe)));
-  const int status = trainer.Run();
-  if (status == 0) PrintLine("The run is in " + folder.path());
-  return status;
+int64_t BatchSize(const Settings& settings) {
+  return settings.batch_size.value_or(*Settings{}.batch_size);
 }
 
 /// What eval and export work on: settings, and weights from --weights, a checkpoint or a run.
@@ -148,7 +80,7 @@ int Eval(const CommandLine& command_line) {
   const LayerGraph graph = BuildModelFor(settings, test_set);
   ParameterArena arena(*device, graph.tensor_specs());
   LoadInto(model, arena);
-  const int64_t batch_size = settings.eval_batch_size.value_or(settings.batch_size);
+  const int64_t batch_size = settings.eval_batch_size.value_or(BatchSize(settings));
   Network network(graph, arena, {.batch_size = batch_size, .training = false});
   const Evaluation result = Evaluate(*device, network, test_set,
                                      {.batch_size = batch_size,
@@ -181,14 +113,14 @@ int Info(const CommandLine& command_line) {
   options.shortcut = settings.shortcut.at(0);
   options.dropout = settings.dropout.value_or(-1);
   const LayerGraph graph = BuildModel(command_line.positional, options);
-  PrintLine(FormatLayerTable(graph, settings.batch_size));
+  PrintLine(FormatLayerTable(graph, BatchSize(settings)));
   if (settings.json) {
-    const LayerTotals totals = TotalsOf(graph, settings.batch_size);
+    const LayerTotals totals = TotalsOf(graph, BatchSize(settings));
     PrintLine(fmt::format(
         R"({{"model": "{}", "layers": {}, "parameters": {}, "forward_flops": {}, )"
         R"("batch_size": {}, "training_bytes": {}, "training_bytes_without_reuse": {}, )"
         R"("inference_bytes": {}, "inference_bytes_without_reuse": {}}})",
-        graph.name(), totals.layers, totals.parameters, totals.forward_flops, settings.batch_size,
+        graph.name(), totals.layers, totals.parameters, totals.forward_flops, BatchSize(settings),
         totals.training_bytes, totals.training_bytes_without_reuse, totals.inference_bytes,
         totals.inference_bytes_without_reuse));
   }
@@ -233,14 +165,22 @@ int Export(const CommandLine& command_line) {
 
 }  // namespace
 
-int RunCommand(const CommandLine& command_line) {
+int RunCommand(const CommandLine& command_line, MpiSession* mpi) {
+  const bool is_text =
+      command_line.command == Command::kHelp || command_line.command == Command::kVersion;
+  if (mpi != nullptr && is_text && mpi->rank() != 0) return 0;
+  if (mpi != nullptr && !is_text && command_line.command != Command::kTrain) {
+    throw Error(fmt::format("only thinwire train runs on several ranks, and this is one of {}",
+                            mpi->size()),
+                "start it without mpirun", Error::Kind::kUsage);
+  }
   switch (command_line.command) {
     case Command::kHelp:
     case Command::kVersion:
       fmt::print("{}", command_line.text);
       return 0;
     case Command::kTrain:
-      return Train(command_line);
+      return Train(command_line, mpi);
     case Command::kEval:
       return Eval(command_line);
     case Command::kInfo:

@@ -1,5 +1,10 @@
 #include "train/evaluation.h"
 
+#include <functional>
+#include <vector>
+
+#include "train/measurement.h"
+
 namespace thinwire {
 
 void Evaluation::Add(const LossResult& result) {
@@ -15,18 +20,36 @@ void UploadBatch(Device& device, const Batch& batch, Network& network) {
 }
 
 Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
-                    PipelineOptions options) {
+                    PipelineOptions options, Communicator* communicator) {
   options.shuffle = false;
   options.drop_last = false;
   options.augmentation = {};
+  std::function<void()> progress;
+  if (communicator != nullptr) {
+    options.rank = communicator->rank();
+    options.ranks = communicator->size();
+    progress = [communicator] { communicator->Progress(); };
+  }
   BatchPipeline pipeline(dataset, options);
   Evaluation evaluation;
   for (int64_t i = 0; i < pipeline.batches_per_epoch(); ++i) {
-    UploadBatch(device, pipeline.Next(), network);
+    const Batch batch = pipeline.Next(progress);
+    if (progress) progress();
+    if (batch.rows == 0) break;  // of several ranks the last ones may have none in the last batch
+    UploadBatch(device, batch, network);
     network.Infer();
     evaluation.Add(network.ReadLoss());
   }
-  return evaluation;
+  return communicator != nullptr ? SumOverRanks(*communicator, device, evaluation) : evaluation;
+}
+
+Evaluation SumOverRanks(Communicator& communicator, Device& device, const Evaluation& own) {
+  const double numbers[] = {own.loss_sum, static_cast<double>(own.rows),
+                            static_cast<double>(own.correct_top1),
+                            static_cast<double>(own.correct_top5)};
+  const std::vector<double> sums = SumOverRanks(communicator, device, numbers);
+  return {sums[0], static_cast<int64_t>(sums[1]), static_cast<int64_t>(sums[2]),
+          static_cast<int64_t>(sums[3])};
 }
 
 }  // namespace thinwire

@@ -1,6 +1,7 @@
 // Loss and accuracy of a network over a data set.
 #pragma once
 
+#include "comm/communicator.h"
 #include "datasets/batch_pipeline.h"
 #include "layers/network.h"
 
@@ -23,8 +24,12 @@ struct Evaluation {
 void UploadBatch(Device& device, const Batch& batch, Network& network);
 
 /// Runs the whole data set through an inference network of options.batch_size, each image once.
-/// Shuffling and augmentation of `options` are ignored.
+/// Shuffling and augmentation of `options` are ignored. With a communicator each rank takes its
+/// part, and all get the sums.
 Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
-                    PipelineOptions options);
+                    PipelineOptions options, Communicator* communicator = nullptr);
+
+/// The sums over all ranks, as measurements.
+Evaluation SumOverRanks(Communicator& communicator, Device& device, const Evaluation& own);
 
 }  // namespace thinwire

@@ -30,6 +30,7 @@ int TerminalWidth(std::FILE* stream) {
 
 /// Failures are ignored: a closed terminal must not end a run.
 void Write(std::FILE* stream, const std::string& text) {
+  if (stream == nullptr) return;
   std::fputs(text.c_str(), stream);
   std::fflush(stream);
 }
@@ -42,6 +43,17 @@ std::string FormatDuration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+/// "312 B", "1.4 kB", "45 MB": at least two digits.
+std::string FormatBytes(double bytes) {
+  const char* unit = "B";
+  for (const char* larger : {"kB", "MB", "GB"}) {
+    if (bytes < 1000) break;
+    bytes /= 1000;
+    unit = larger;
+  }
+  return fmt::format("{:.{}f} {}", bytes, bytes < 10 && unit[0] != 'B' ? 1 : 0, unit);
+}
+
 std::vector<std::string> Fields(const ProgressStatus& status, std::optional<double> seconds_left) {
   std::vector<std::string> fields;
   fields.push_back(fmt::format("epoch {}/{}", status.epoch, status.epochs));
@@ -52,6 +64,14 @@ std::vector<std::string> Fields(const ProgressStatus& status, std::optional<doub
   if (status.images_per_second) {
     const double rate = *status.images_per_second;
     fields.push_back(fmt::format("{:.{}f} images/s", rate, rate < 10 ? 1 : 0));
+  }
+  if (status.compression) {
+    fields.push_back(fmt::format("{:.1f}x", *status.compression));
+    fields.push_back(fmt::format("up {} down {}", FormatBytes(status.bytes_up),
+                                 FormatBytes(status.bytes_down)));
+    fields.push_back(fmt::format("compress {:.1f} wire {:.1f} decode {:.1f} ms",
+                                 1e3 * status.compress, 1e3 * status.on_wire,
+                                 1e3 * status.decode));
   }
   if (seconds_left) fields.push_back(FormatDuration(*seconds_left) + " left");
   return fields;
@@ -87,7 +107,8 @@ std::string FormatProgressBar(const ProgressStatus& status, std::optional<double
 
 ProgressLine::ProgressLine(ProgressOptions options) : options_(std::move(options)) {
   if (!options_.clock) options_.clock = MonotonicSeconds;
-  terminal_ = options_.terminal.value_or(::isatty(::fileno(options_.stream)) == 1);
+  terminal_ = options_.terminal.value_or(options_.stream != nullptr &&
+                                         ::isatty(::fileno(options_.stream)) == 1);
 }
 
 ProgressLine::~ProgressLine() { Finish(); }

@@ -17,14 +17,19 @@ struct ProgressStatus {
   std::optional<double> top1;  // a fraction in [0, 1]
   std::optional<double> learning_rate;
   std::optional<double> images_per_second;
+  /// Of several ranks: how many fewer bits than float32 vectors the messages of a worker have
+  /// taken, and what one step costs.
+  std::optional<double> compression = {};
+  double bytes_up = 0, bytes_down = 0;             // of a worker's messages
+  double compress = 0, on_wire = 0, decode = 0;  // seconds
 };
 
 /// Where and how progress is shown; the default looks at the stream.
 struct ProgressOptions {
-  std::FILE* stream = stdout;
-  std::optional<bool> terminal;   // empty: whether the stream is one
+  std::FILE* stream = stdout;     // null: nothing is shown
+  std::optional<bool> terminal = {};   // empty: whether the stream is one
   int width = 0;                  // of the terminal in columns; 0: ask it each time
-  std::function<double()> clock;  // seconds, monotonic; empty: the system's
+  std::function<double()> clock = {};  // seconds, monotonic; empty: the system's
 };
 
 /// Shows one run's progress. On a terminal the last line is a bar that is redrawn at most ten times

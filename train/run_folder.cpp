@@ -6,12 +6,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <system_error>
+#include <thread>
 #include <vector>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
+#include "train/atomic_file.h"
 
 namespace thinwire {
 namespace fs = std::filesystem;
@@ -44,15 +50,41 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
     throw Error(fmt::format("another thinwire is training in {}", path_),
                 "wait for it, stop it, or choose another --output");
   }
+  token_ = fmt::format("{} {} {}\n", HostName(), getpid(),
+                       std::chrono::system_clock::now().time_since_epoch().count());
+  if (ftruncate(lock_, 0) != 0 ||
+      pwrite(lock_, token_.data(), token_.size(), 0) != std::ssize(token_)) {
+    const int error = errno;
+    close(lock_);
+    throw Error(fmt::format("writing {}: {}", lock_file, std::strerror(error)), FileRemedy(error));
+  }
 }
 
-RunFolder::~RunFolder() { close(lock_); }
+RunFolder::RunFolder(const std::string& path, const std::string& token)
+    : path_(path), token_(token) {
+  // Hosts that share a file system may see what others write a few seconds late.
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    std::ifstream file(path_ + "/.lock");
+    const std::string seen{std::istreambuf_iterator<char>(file), {}};
+    if (seen == token_) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  throw Error(fmt::format("the run's folder {} of rank 0 is not to be seen here", path_),
+              "give an --output on a file system that all hosts share");
+}
 
-Checkpoint LoadCheckpointToResume(const std::string& path) {
-  if (!fs::is_directory(path)) return CheckpointFolder::Load(path);
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) close(lock_);
+}
+
+Checkpoint LoadCheckpointToResume(const std::string& path, std::string* file) {
+  if (!fs::is_directory(path)) {
+    if (file != nullptr) *file = path;
+    return CheckpointFolder::Load(path);
+  }
   const std::string folder = fs::is_directory(path + "/checkpoints") ? path + "/checkpoints" : path;
   std::vector<std::string> skipped;
-  std::optional<Checkpoint> newest = CheckpointFolder(folder, 1).LoadNewest(&skipped);
+  std::optional<Checkpoint> newest = CheckpointFolder(folder, 1).LoadNewest(&skipped, file);
   if (!newest) {
     throw Error(fmt::format("{} holds no readable checkpoint", path),
                 "name a run's folder or a .ckpt file");

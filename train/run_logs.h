@@ -3,8 +3,11 @@
 
 #include <optional>
 
+#include "comm/communicator.h"
+#include "optim/optimizer.h"
 #include "train/evaluation.h"
 #include "train/metrics.h"
+#include "train/progress.h"
 #include "train/run_folder.h"
 #include "train/tensorboard.h"
 
@@ -14,11 +17,20 @@ namespace thinwire {
 struct StepRecord {
   int64_t step = 0;   // counted from 1, after the step's update
   int64_t epoch = 0;  // counted from 1
-  double loss = 0;    // mean over the step's images
+  double loss = 0;    // mean over the step's images, of all ranks
   double gradient_norm = 0;
   double learning_rate = 0;
-  double images_per_second = 0;
+  double images_per_second = 0;  // of all ranks
+  /// What it cost so far and at last, and what was measured of it.
+  StepCosts costs = {};
+  Traffic traffic = {};
+  bool measured = false;             // the costs' contraction and mismatch are this step's
+  double forward = 0, backward = 0;  // seconds
 };
+
+/// Bytes that were sent, or received, for the training itself: all but what is only logged.
+int64_t WireBytesSent(const Traffic& traffic);
+int64_t WireBytesReceived(const Traffic& traffic);
 
 /// One epoch.
 struct EpochRecord {
@@ -31,6 +43,10 @@ struct EpochRecord {
   double seconds = 0;                      // of training alone
   double images_per_second = 0;
 };
+
+/// Puts what one step costs a rank into a status, and how far all `steps` together have compressed
+/// vectors of `parameters` elements.
+void ShowCosts(const StepCosts& costs, int64_t parameters, int64_t steps, ProgressStatus& status);
 
 /// steps.jsonl, summary.csv and TensorBoard events of a run.
 class RunLogs {

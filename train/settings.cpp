@@ -1,11 +1,5 @@
-// The schema's table, and how one setting is set and written.
+// The schema's table, and what the folders below take from the settings.
 #include "train/settings.h"
-
-#include <fmt/format.h>
-
-#include "kernels/error.h"
-#include "kernels/text.h"
-#include "train/settings_value.h"
 
 namespace thinwire {
 namespace {
@@ -26,11 +20,35 @@ constexpr NumberRange kFraction = {.minimum = 0, .maximum = 1};
 constexpr NumberRange kThreads = {.minimum = 1, .maximum = 1024};
 constexpr NumberRange kBatch = {.minimum = 1, .maximum = 1 << 20};
 constexpr NumberRange kPixels = {.minimum = 0, .maximum = 1024};
+constexpr NumberRange kRanks = {.minimum = 1, .maximum = 1024};
+constexpr NumberRange kRatio = {.minimum = 0, .maximum = 1, .minimum_excluded = true};
 constexpr NumberRange kCount = {.minimum = 1, .maximum = 100'000'000};
 
 std::vector<std::string> Shortcuts() { return {"A", "B"}; }
 std::vector<std::string> AmsgradForms() { return {"paper", "corrected"}; }
 std::vector<std::string> Devices() { return {"auto", "cpu", "cuda"}; }
+std::vector<std::string> DataTypes() { return {"f32", "f64"}; }
+std::vector<std::string> DecayPlaces() { return {"auto", "worker", "update", "decoupled"}; }
+std::vector<std::string> Compressors() { return {"auto", "sign", "topk", "randk", "identity"}; }
+std::vector<std::string> SignScales() { return {"l1", "l2"}; }
+std::vector<std::string> SmallTensors() { return {"bias", "bn"}; }
+std::vector<std::string> IndexCodings() { return {"plain", "packed"}; }
+std::vector<std::string> ValueTypes() { return {"f32", "bf16", "f16"}; }
+std::vector<std::string> FirstMessages() { return {"auto", "compressed", "full", "zero"}; }
+std::vector<std::string> Servers() { return {"sharded", "central"}; }
+
+/// Data sets of images, and those of rows.
+std::vector<std::string> AllDatasets() {
+  std::vector<std::string> names = DatasetNames();
+  names.push_back("libsvm");
+  return names;
+}
+
+std::vector<std::string> Schedules() {
+  std::vector<std::string> names = ScheduleNames();
+  names.insert(names.begin(), "auto");
+  return names;
+}
 
 }  // namespace
 
@@ -39,7 +57,8 @@ const std::vector<SettingEntry>& SettingEntries() {
   // clang-format off
   static const std::vector<SettingEntry> entries = {
       {"dataset", 0, "Data", kModels, &S::dataset, "NAME",
-       "data set; shapes are drawn by the program itself", {}, DatasetNames},
+       "data set; shapes are drawn by the program itself, libsvm is files of rows for logreg", {},
+       AllDatasets},
       {"data-dir", 0, "Data", kRuns, &S::data_dir, "FOLDER",
        "folder with the data set's files"},
       {"train-files", 0, "Data", kTrain, &S::train_files, "NAMES",
@@ -51,7 +70,8 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"shapes-test-count", 0, "Data", kRuns, &S::shapes_test_count, "N",
        "test images of shapes", kCount},
       {"batch-size", 'b', "Data", kModels, &S::batch_size, "N",
-       "images a batch", kBatch},
+       "images a batch of each worker; full: logreg takes all of a worker's rows", kBatch, nullptr,
+       "full"},
       {"eval-batch-size", 0, "Data", kRuns, &S::eval_batch_size, "N",
        "images a batch of evaluation; auto: batch-size", kBatch},
       {"data-threads", 'j', "Data", kRuns, &S::data_threads, "N",
@@ -80,18 +100,23 @@ const std::vector<SettingEntry>& SettingEntries() {
        "start each residual block as the identity"},
       {"weights", 0, "Model", kRuns, &S::weights, "PATH",
        "safetensors file with the weights to start from"},
+      {"lambda", 0, "Model", kTrain, &S::lambda, "L",
+       "logreg: weight of the regulariser", kNotNegative},
+      {"dtype", 0, "Model", kTrain, &S::dtype, "TYPE",
+       "type of parameters and gradients; f64 is for logreg", {}, DataTypes},
 
       {"opt", 0, "Optimizer", kTrain, &S::opt, "NAME",
        "optimizer", {}, OptimizerNames},
       {"lr", 0, "Optimizer", kTrain, &S::lr, "RATE",
        "peak learning rate; 0.1 suits momentum, about 0.001 the Adam family", kNotNegative},
       {"momentum", 0, "Optimizer", kTrain, &S::momentum, "M",
-       "momentum of momentum, nesterov, rmsprop, rmspropw and signsgd; auto: 0.9 for the first two, "
-       "else 0", kBelowOne},
+       "momentum of the methods that are not of the Adam family; auto: 0.9 for momentum, nesterov, "
+       "ef-sgdm and saef-sgdm, else 0", kBelowOne},
       {"beta1", 0, "Optimizer", kTrain, &S::beta1, "B",
        "decay of the Adam family's first moment", kBelowOne},
       {"beta2", 0, "Optimizer", kTrain, &S::beta2, "B",
-       "decay of its second moment; auto: 0.999, but 0.99 for amsgrad in the paper's form",
+       "decay of its second moment; auto: 0.999, but 0.99 for amsgrad in the paper's form and its "
+       "compressed kin",
        kBelowOne},
       {"eps", 0, "Optimizer", kTrain, &S::eps, "E",
        "what the Adam family and rmsprop add to the denominator", kNotNegative},
@@ -100,7 +125,10 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"amsgrad-form", 0, "Optimizer", kTrain, &S::amsgrad_form, "NAME",
        "paper: eps inside the root, bias not corrected; corrected: PyTorch's", {}, AmsgradForms},
       {"weight-decay", 0, "Optimizer", kTrain, &S::weight_decay, "RATE",
-       "decoupled in adamw and rmspropw, else added to the gradient", kNotNegative},
+       "weight decay; auto: 0.0005, but 0 for logreg, which has a regulariser", kNotNegative},
+      {"weight-decay-at", 0, "Optimizer", kTrain, &S::weight_decay_at, "PLACE",
+       "add it to each worker's gradient, to the aggregated one, or shrink the weights by "
+       "themselves; auto: worker, but decoupled in adamw and rmspropw", {}, DecayPlaces},
       {"decay-norm-and-bias", 0, "Optimizer", kTrain, &S::decay_norm_and_bias, "on|off",
        "decay batch norm parameters and biases, too"},
       {"clip-grad", 0, "Optimizer", kTrain, &S::clip_grad, "NORM",
@@ -112,12 +140,51 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"model-ema", 0, "Optimizer", kTrain, &S::model_ema, "DECAY",
        "keep an average of the weights with this decay, 0 for none", kBelowOne},
 
+      {"compressor", 0, "Compression", kTrain, &S::compressor, "NAME",
+       "how messages are compressed; auto: as the method's paper does", {}, Compressors},
+      {"topk", 0, "Compression", kTrain, &S::topk, "K",
+       "elements of a Top-K or Rand-K message; auto: topk-ratio of all", kCount},
+      {"topk-ratio", 0, "Compression", kTrain, &S::topk_ratio, "RATIO",
+       "the same as a part of all parameters", kRatio},
+      {"scale-granularity", 0, "Compression", kTrain, &S::scale_granularity, "UNIT",
+       "one scale of the signs for the model, for each tensor, or for block:N elements"},
+      {"sign-scale", 0, "Compression", kTrain, &S::sign_scale, "NORM",
+       "l1: mean magnitude; l2: root mean square", {}, SignScales},
+      {"uncompressed-tensors", 0, "Compression", kTrain, &S::uncompressed_tensors, "KINDS",
+       "small tensors that are sent as they are: bias, bn", {}, SmallTensors},
+      {"index-coding", 0, "Compression", kTrain, &S::index_coding, "NAME",
+       "indices of Top-K as 32-bit words, as papers count, or in fewer bits", {}, IndexCodings},
+      {"value-type", 0, "Compression", kTrain, &S::value_type, "TYPE",
+       "type of Top-K's and Rand-K's values on the wire", {}, ValueTypes},
+      {"single-way", 0, "Compression", kTrain, &S::single_way, "on|off",
+       "compress what workers send only, where a method can compress both ways"},
+      {"error-average-period", 0, "Compression", kTrain, &S::error_average_period, "STEPS",
+       "saef: steps between averages of the workers' errors, 0 for never", kNotNegative},
+      {"freeze-steps", 0, "Compression", kTrain, &S::freeze_steps, "STEPS",
+       "onebit-adam: steps of uncompressed Adam before the variance is frozen", kNotNegative},
+      {"bias-correction", 0, "Compression", kTrain, &S::bias_correction, "on|off",
+       "onebit-adam: correct Adam's bias"},
+      {"eta", 0, "Compression", kTrain, &S::eta, "ETA",
+       "ef21-sgdm, ef21-sgd2m: weight of the new gradient in its average", kRatio},
+      {"first-message", 0, "Compression", kTrain, &S::first_message, "NAME",
+       "ef21 and kin: what the first message holds; auto: the method's own", {}, FirstMessages},
+
+      {"workers", 0, "Ranks", kTrain, &S::workers, "N",
+       "ranks in this process; under mpirun each process is one rank", kRanks},
+      {"server", 0, "Ranks", kTrain, &S::server, "NAME",
+       "each rank serves a part of the vector, or rank 0 all of it", {}, Servers},
+      {"dist-timeout", 0, "Ranks", kTrain, &S::dist_timeout, "SECONDS",
+       "end the run if a rank makes no progress for so long", kPositive},
+      {"replica-check-interval", 0, "Ranks", kTrain, &S::replica_check_interval, "STEPS",
+       "steps between two comparisons of all ranks' parameters, 0 for checkpoints only",
+       kNotNegative},
+
       {"epochs", 0, "Schedule", kTrain, &S::epochs, "N",
        "passes over the training images; auto: 10, or as many as max-steps takes", kAtLeastOne},
       {"max-steps", 0, "Schedule", kTrain, &S::max_steps, "N",
        "end after so many steps, 0 for no limit", kNotNegative},
       {"sched", 0, "Schedule", kTrain, &S::sched, "NAME",
-       "how the learning rate changes", {}, ScheduleNames},
+       "how the learning rate changes; auto: onecycle, but constant for logreg", {}, Schedules},
       {"min-lr", 0, "Schedule", kTrain, &S::min_lr, "RATE",
        "where cosine and polynomial end", kNotNegative},
       {"warmup-epochs", 0, "Schedule", kTrain, &S::warmup_epochs, "N",
@@ -146,6 +213,9 @@ const std::vector<SettingEntry>& SettingEntries() {
        "checkpoints that are kept, besides the best", kAtLeastOne},
       {"log-interval", 0, "Run", kTrain, &S::log_interval, "STEPS",
        "steps between two lines of the log", kAtLeastOne},
+      {"measure-interval", 0, "Run", kTrain, &S::measure_interval, "STEPS",
+       "steps between two measurements of what compression does to the vectors, 0 for none",
+       kNotNegative},
       {"eval-interval", 0, "Run", kTrain, &S::eval_interval, "EPOCHS",
        "epochs between two evaluations, 0 for one at the end", kNotNegative},
       {"json", 0, "Run", kModels | kExport, &S::json, "on|off",
@@ -176,38 +246,7 @@ bool SettingEntry::is_switch() const {
          std::holds_alternative<std::optional<bool> Settings::*>(field);
 }
 
-void ValidateSettings(const Settings& settings) {
-  const auto fail = [](const std::string& problem, const std::string& remedy) {
-    throw Error(problem, remedy, Error::Kind::kUsage);
-  };
-  if (settings.dataset != "shapes" && settings.data_dir.empty()) {
-    fail(fmt::format("data set {} is read from files, but no folder is given", settings.dataset),
-         "name the folder with --data-dir");
-  }
-  if (settings.mean.size() != settings.std.size()) {
-    fail(
-        fmt::format("mean has {} values and std has {}", settings.mean.size(), settings.std.size()),
-        "give one of each for every channel, or neither");
-  }
-  if (settings.sched == "multistep" && settings.decay_milestones.empty()) {
-    fail("sched multistep has no decay-milestones", "give the epochs, as --decay-milestones 30,60");
-  }
-  for (size_t i = 1; i < settings.decay_milestones.size(); ++i) {
-    if (settings.decay_milestones[i - 1] < settings.decay_milestones[i]) continue;
-    fail(fmt::format("decay-milestones are not rising: {} after {}", settings.decay_milestones[i],
-                     settings.decay_milestones[i - 1]),
-         "give each epoch once, smallest first");
-  }
-  if (settings.sched == "onecycle" && settings.warmup_epochs != 0) {
-    fail(fmt::format("warmup-epochs is {}, but onecycle has a warm-up of its own",
-                     settings.warmup_epochs),
-         "leave warmup-epochs out, or choose another sched");
-  }
-  if (settings.opt == "sgd" && settings.momentum.value_or(0) != 0) {
-    fail(fmt::format("opt sgd has no momentum, but momentum is {}", *settings.momentum),
-         "choose opt momentum or nesterov");
-  }
-}
+bool IsRegression(const Settings& settings) { return settings.model == "logreg"; }
 
 OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
   return {.name = settings.opt,
@@ -216,13 +255,33 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
           .beta2 = settings.beta2,
           .epsilon = settings.eps,
           .alpha = settings.alpha,
-          .weight_decay = settings.weight_decay,
+          .weight_decay = settings.weight_decay.value_or(IsRegression(settings) ? 0 : 5e-4),
           .decay_norm_and_bias = settings.decay_norm_and_bias,
-          .amsgrad_form = settings.amsgrad_form};
+          .amsgrad_form = settings.amsgrad_form,
+          .weight_decay_at = settings.weight_decay_at,
+          .compressor = settings.compressor,
+          .top_k = settings.topk,
+          .top_k_ratio = settings.topk_ratio,
+          .scale_granularity = settings.scale_granularity,
+          .sign_scale = settings.sign_scale,
+          .uncompressed_tensors = settings.uncompressed_tensors,
+          .index_coding = settings.index_coding,
+          .value_type = settings.value_type,
+          .server = settings.server,
+          .single_way = settings.single_way,
+          .error_average_period = settings.error_average_period,
+          .freeze_steps = settings.freeze_steps,
+          .bias_correction = settings.bias_correction,
+          .eta = settings.eta,
+          .first_message = settings.first_message,
+          .seed = static_cast<uint64_t>(settings.seed)};
 }
 
 ScheduleOptions MakeScheduleOptions(const Settings& settings) {
-  return {.name = settings.sched,
+  const bool automatic = settings.sched == "auto";
+  return {.name = !automatic                ? settings.sched
+                  : IsRegression(settings) ? "constant"
+                                           : "onecycle",
           .learning_rate = settings.lr,
           .min_learning_rate = settings.min_lr,
           .decay_rate = settings.decay_rate,

@@ -19,15 +19,15 @@
 namespace thinwire {
 
 /// Every setting with its default. The member `data_dir` is the flag `--data-dir` and the recipe
-/// key `data-dir`. An empty optional is written "auto" and means that the value follows from
-/// another setting, as the entry's help says.
+/// key `data-dir`. An empty optional is written "auto" (batch-size: "full") and means that the value
+/// follows from another setting, as the entry's help says.
 struct Settings {
   // Data
   std::string dataset = "shapes";
   std::string data_dir;
   std::vector<std::string> train_files, test_files;  // empty: the data set's standard names
   int64_t shapes_count = 10000, shapes_test_count = 2000;
-  int64_t batch_size = 128;
+  std::optional<int64_t> batch_size = 128;  // of one rank; empty: all its rows
   std::optional<int64_t> eval_batch_size;
   int64_t data_threads = 2;
   std::optional<int64_t> crop_padding;
@@ -42,6 +42,8 @@ struct Settings {
   std::optional<double> dropout;
   bool zero_init_residual = false;
   std::string weights;  // safetensors
+  double lambda = 0.1;
+  std::string dtype = "f32";
 
   // Optimizer
   std::string opt = "nesterov";
@@ -52,17 +54,40 @@ struct Settings {
   double eps = 1e-8;
   double alpha = 0.99;
   std::string amsgrad_form = "paper";
-  double weight_decay = 5e-4;
+  std::optional<double> weight_decay;
+  std::string weight_decay_at = "auto";
   bool decay_norm_and_bias = true;
   double clip_grad = 0;  // 0: off
   int64_t grad_accum_steps = 1;
   double label_smoothing = 0;
   double model_ema = 0;  // 0: off
 
+  // Compression
+  std::string compressor = "auto";
+  std::optional<int64_t> topk;
+  double topk_ratio = 0.016;
+  std::string scale_granularity = "model";
+  std::string sign_scale = "l1";
+  std::vector<std::string> uncompressed_tensors;
+  std::string index_coding = "plain";
+  std::string value_type = "f32";
+  bool single_way = false;
+  int64_t error_average_period = 0;  // 0: never
+  int64_t freeze_steps = 0;
+  bool bias_correction = false;
+  double eta = 0.1;
+  std::string first_message = "auto";
+
+  // Ranks
+  int64_t workers = 1;
+  std::string server = "sharded";
+  double dist_timeout = 300;             // seconds
+  int64_t replica_check_interval = 100;  // steps; 0: only at checkpoints
+
   // Schedule
   std::optional<int64_t> epochs;
   int64_t max_steps = 0;  // 0: no limit
-  std::string sched = "onecycle";
+  std::string sched = "auto";
   double min_lr = 0;
   double warmup_epochs = 0;
   double warmup_lr = 0;
@@ -77,7 +102,8 @@ struct Settings {
   std::string resume;               // "", "auto" or a path
   int64_t checkpoint_interval = 0;  // steps; 0: every epoch
   int64_t checkpoint_hist = 3;
-  int64_t log_interval = 20;  // steps
+  int64_t log_interval = 20;     // steps
+  int64_t measure_interval = 0;  // steps; 0: never
   int64_t eval_interval = 1;  // epochs; 0: only at the end
   bool json = false;
 
@@ -129,8 +155,10 @@ struct SettingEntry {
   const char* value;       // what help shows for the value: "N", "RATE", "PATH"
   const char* help;        // one sentence without a full stop
   NumberRange range = {};  // of a number, or of each number of a list
-  /// A text's allowed values; null if any text is allowed.
+  /// A text's allowed values, or those of a list's elements; null if any text is allowed.
   std::vector<std::string> (*choices)() = nullptr;
+  /// How an empty optional is written.
+  const char* empty = "auto";
 
   bool belongs_to(Command command) const {
     return (commands & static_cast<unsigned>(command)) != 0;
@@ -182,8 +210,13 @@ void ValidateSettings(const Settings& settings);
 /// one value is longer; those with a source are marked with a star.
 std::string SettingsTable(const Settings& settings, const SettingSources& sources);
 
+/// Whether the model is the logistic regression, which trains on rows and not on images.
+bool IsRegression(const Settings& settings);
+
 // Views of the settings for the folders below.
+/// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
+/// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.
 DatasetOptions MakeDatasetOptions(const Settings& settings, Split split);

@@ -192,7 +192,7 @@ void SetValue(const SettingEntry& entry, const RawValue& value, const std::strin
     } else {
       const RawScalar& raw = value.elements.front();
       if constexpr (IsOptional<T>::value) {
-        if (raw == RawScalar("auto")) {
+        if (raw == RawScalar(entry.empty)) {
           (settings.*member).reset();
           return;
         }
@@ -231,7 +231,7 @@ std::string ValueAsToml(const SettingEntry& entry, const Settings& settings) {
       for (const auto& element : value) elements.push_back(ScalarAsToml(element));
       return fmt::format("[{}]", fmt::join(elements, ", "));
     } else if constexpr (IsOptional<T>::value) {
-      return value ? ScalarAsToml(*value) : "\"auto\"";
+      return value ? ScalarAsToml(*value) : ScalarAsToml(std::string(entry.empty));
     } else {
       return ScalarAsToml(value);
     }
@@ -246,7 +246,7 @@ std::string ValueAsText(const SettingEntry& entry, const Settings& settings) {
       for (const auto& element : value) elements.push_back(ScalarAsText(element));
       return fmt::format("{}", fmt::join(elements, ","));
     } else if constexpr (IsOptional<T>::value) {
-      return value ? ScalarAsText(*value) : "auto";
+      return value ? ScalarAsText(*value) : entry.empty;
     } else {
       return ScalarAsText(value);
     }
@@ -258,7 +258,7 @@ std::string Expectation(const SettingEntry& entry) {
   return VisitField(entry, [&]<typename T>(T Settings::*) {
     std::string text = ScalarExpectation(typename ScalarOf<T>::Type{});
     text += RangeExpectation(entry.range);
-    if (IsOptional<T>::value) text += ", or auto";
+    if (IsOptional<T>::value) text += fmt::format(", or {}", entry.empty);
     if (IsList<T>::value) text = "a list, each element " + text;
     return text;
   });

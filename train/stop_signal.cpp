@@ -1,9 +1,12 @@
 #include "train/stop_signal.h"
 
+#include <atomic>
+
 namespace thinwire {
 namespace {
 
-volatile std::sig_atomic_t received_signal = 0;
+std::atomic<int> received_signal = 0;
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void Note(int signal) { received_signal = signal; }
 
@@ -23,6 +26,6 @@ StopSignal::~StopSignal() {
   sigaction(SIGTERM, &old_terminate_, nullptr);
 }
 
-int StopSignal::received() const { return received_signal; }
+int StopSignal::received() { return received_signal; }
 
 }  // namespace thinwire

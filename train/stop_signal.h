@@ -5,8 +5,8 @@
 
 namespace thinwire {
 
-/// While it lives, the first SIGINT or SIGTERM is only noted; a second one ends the program as
-/// usual. One at a time.
+/// While it lives, the first SIGINT or SIGTERM to this process is only noted; a second one ends the
+/// program as usual. One at a time.
 class StopSignal {
  public:
   StopSignal();
@@ -14,8 +14,8 @@ class StopSignal {
   StopSignal& operator=(const StopSignal&) = delete;
   ~StopSignal();
 
-  /// The signal that came, or 0.
-  int received() const;
+  /// The signal that came while one lived, or 0; may be asked by any thread.
+  static int received();
 
  private:
   struct sigaction old_interrupt_ {};

@@ -1,18 +1,21 @@
 #include "train/trainer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <set>
 #include <string>
 #include <utility>
 
 #include "kernels/error.h"
 #include "layers/initialization.h"
 #include "models/models.h"
-#include "train/arena_vectors.h"
+#include "train/agreement.h"
+#include "train/crc32c.h"
+#include "train/measurement.h"
+#include "train/resume.h"
 #include "train/stop_signal.h"
 #include "train/weights.h"
 
@@ -26,71 +29,17 @@ double Now() {
 }
 
 NetworkOptions TrainingNetwork(const Settings& settings) {
-  return {.batch_size = settings.batch_size,
+  return {.batch_size = *settings.batch_size,
           .training = true,
           .label_smoothing = static_cast<float>(settings.label_smoothing),
           .seed = static_cast<uint64_t>(settings.seed)};
 }
 
-int64_t TestBatchSize(const Settings& settings) {
-  return settings.eval_batch_size.value_or(settings.batch_size);
-}
-
-PipelineOptions TrainingPipeline(const Settings& settings) {
-  return {.batch_size = settings.batch_size,
-          .augmentation = MakeAugmentationOptions(settings),
-          .normalization = MakeNormalization(settings),
-          .seed = static_cast<uint64_t>(settings.seed),
-          .threads = static_cast<int>(settings.data_threads)};
-}
-
-/// Tells what a resumed run changes. @throws Error for a setting that would make it another run.
-void CompareSettings(const Settings& settings, const Checkpoint& checkpoint,
-                     ProgressLine& progress) {
-  static const std::set<std::string> fixed = {
-      "dataset",     "train-files", "shapes-count", "batch-size", "grad-accum-steps", "model",
-      "num-classes", "shortcut",    "opt",          "model-ema",  "amsgrad-form",     "seed"};
-  const auto stored = checkpoint.strings.find("settings");
-  if (stored == checkpoint.strings.end()) {
-    throw Error("the checkpoint to resume from holds no settings", "resume from another one");
-  }
-  const Settings before = ParseRecipe(stored->second, "the checkpoint's settings");
-  const Settings now = LastingSettings(settings);
-  for (const SettingEntry& entry : SettingEntries()) {
-    const std::string old_value = ValueAsText(entry, before);
-    const std::string new_value = ValueAsText(entry, now);
-    if (old_value == new_value) continue;
-    if (fixed.count(entry.name) != 0) {
-      throw Error(fmt::format("--{} {} does not fit the run to resume, which has {}", entry.name,
-                              new_value, old_value),
-                  "resume with the run's own settings, or start a new run in another --output",
-                  Error::Kind::kUsage);
-    }
-    progress.Print(
-        fmt::format("Resuming with {} {} instead of {}", entry.name, new_value, old_value));
-  }
+NetworkOptions TestNetwork(const Settings& settings) {
+  return {.batch_size = settings.eval_batch_size.value_or(*settings.batch_size), .training = false};
 }
 
 }  // namespace
-
-Settings LastingSettings(const Settings& settings) {
-  Settings lasting = settings;
-  const Settings defaults;
-  lasting.data_dir = defaults.data_dir;
-  lasting.data_threads = defaults.data_threads;
-  lasting.weights = defaults.weights;
-  lasting.max_steps = defaults.max_steps;
-  lasting.output = defaults.output;
-  lasting.experiment = defaults.experiment;
-  lasting.resume = defaults.resume;
-  lasting.checkpoint_interval = defaults.checkpoint_interval;
-  lasting.checkpoint_hist = defaults.checkpoint_hist;
-  lasting.log_interval = defaults.log_interval;
-  lasting.json = defaults.json;
-  lasting.device = defaults.device;
-  lasting.threads = defaults.threads;
-  return lasting;
-}
 
 LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
   ModelOptions options;
@@ -108,67 +57,111 @@ LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
   return BuildModel(settings.model, options);
 }
 
-void RestoreWeights(const Checkpoint& checkpoint, bool average, ParameterArena& arena) {
-  const std::string prefix = average && HoldsVectors(checkpoint, "average/") ? "average/" : "";
-  LoadVectors(checkpoint, prefix + "parameter/", arena.segments(), arena.device(), arena.values());
-  LoadVectors(checkpoint, prefix + "state/", arena.state_segments(), arena.device(), arena.state());
+Images LoadImages(const Settings& settings) {
+  return {LoadDataset(MakeDatasetOptions(settings, Split::kTrain), Split::kTrain),
+          LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest)};
 }
 
 Trainer::Trainer(const Settings& settings, const RunFolder& folder,
-                 const std::optional<Checkpoint>& checkpoint)
+                 const std::optional<SavedRun>& saved, Rank& rank, const Images& images)
     : settings_(settings),
       schedule_(MakeScheduleOptions(settings)),
       checkpoints_(folder.checkpoints(), settings.checkpoint_hist),
-      device_(MakeDevice(settings.device, static_cast<int>(settings.threads.value_or(0)))),
-      communicator_(MakeSingleCommunicator(*device_)),
-      train_set_(LoadDataset(MakeDatasetOptions(settings, Split::kTrain), Split::kTrain)),
-      test_set_(LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest)),
-      graph_(BuildModelFor(settings, train_set_)),
-      arena_(*device_, graph_.tensor_specs()),
-      optimizer_(MakeOptimizer(MakeOptimizerOptions(settings), arena_, *communicator_)),
+      rank_(rank),
+      device_(rank.device),
+      communicator_(rank.communicator),
+      images_(images),
+      graph_(BuildModelFor(settings, images.train)),
+      arena_(device_, graph_.tensor_specs()),
+      optimizer_(MakeOptimizer(MakeOptimizerOptions(settings), arena_, communicator_)),
       network_(graph_, arena_, TrainingNetwork(settings)),
-      test_network_(graph_, arena_, {.batch_size = TestBatchSize(settings), .training = false}),
-      norm_(device_->Allocate(SizeOf(DataType::kFloat64))),
-      clip_scale_(device_->Allocate(SizeOf(DataType::kFloat32))) {
-  batches_per_epoch_ = train_set_.count / settings_.batch_size;
+      test_network_(graph_, arena_, TestNetwork(settings)),
+      norm_(device_.Allocate(SizeOf(DataType::kFloat64))),
+      clip_scale_(device_.Allocate(SizeOf(DataType::kFloat32))),
+      progress_({.stream = rank.first() ? stdout : nullptr}) {
+  const int ranks = communicator_.size();
+  batches_per_epoch_ = images_.train.count / (*settings_.batch_size * ranks);
   if (batches_per_epoch_ == 0) {
-    throw Error(fmt::format("--batch-size {} is more than the {} training images of {}",
-                            settings_.batch_size, train_set_.count, train_set_.name),
-                "choose a smaller batch", Error::Kind::kUsage);
+    const std::string on_ranks = ranks == 1 ? "" : fmt::format(" on each of {} ranks", ranks);
+    throw Error(
+        fmt::format("--batch-size {}{} is more than the {} training images of {}",
+                    *settings_.batch_size, on_ranks, images_.train.count, images_.train.name),
+        "choose a smaller batch", Error::Kind::kUsage);
   }
   steps_per_epoch_ =
       (batches_per_epoch_ + settings_.grad_accum_steps - 1) / settings_.grad_accum_steps;
+  AllocateBuffers();
+  network_.set_layer_callback([this](const std::string&, LayerPhase phase) {
+    if (phase == LayerPhase::kBackward && backward_started_ == 0) backward_started_ = Now();
+  });
 
+  {
+    const UncountedTraffic uncounted(communicator_);
+    CompareModels();
+  }
+  if (saved) {
+    CompareSettings(settings_, saved->common(), progress_);
+    Restore(*saved);
+  } else {
+    InitializeParameters(graph_, arena_, static_cast<uint64_t>(settings_.seed),
+                         {.zero_residual_scale = settings_.zero_init_residual});
+    if (!settings_.weights.empty()) LoadWeights(settings_.weights, arena_);
+    if (settings_.model_ema > 0) {
+      device_.Copy(arena_.values(), average_values_.view());
+      device_.Copy(arena_.state(), average_state_.view());
+    }
+  }
+  communicator_.SetStep(step_);
+  CheckReplicas(communicator_, arena_);
+  pipeline_ =
+      std::make_unique<BatchPipeline>(images_.train, MakePipelineOptions(), epoch_, batch_index_);
+  if (rank_.first()) {
+    logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
+  }
+  progress_.Print(fmt::format(
+      "{}, {} parameters, {:.0f} MiB of activations\n{}, {} training and {} test images\n{}{}",
+      graph_.name(), arena_.parameter_count(),
+      static_cast<double>(network_.activation_bytes()) / (1 << 20), images_.train.name,
+      images_.train.count, images_.test.count, device_.description(),
+      rank_.alone() ? "" : ", " + communicator_.description()));
+  if (saved) progress_.Print(fmt::format("Resuming after step {}", step_));
+}
+
+void Trainer::AllocateBuffers() {
   const auto allocate_like = [&](View view) {
-    return device_->Allocate(view.size * SizeOf(view.type));
+    return device_.Allocate(view.size * SizeOf(view.type));
   };
   if (settings_.grad_accum_steps > 1) accumulated_ = allocate_like(arena_.gradients());
   if (settings_.model_ema > 0) {
     average_values_ = allocate_like(arena_.values());
     average_state_ = allocate_like(arena_.state());
   }
-  if (checkpoint) {
-    CompareSettings(settings_, *checkpoint, progress_);
-    Restore(*checkpoint);
-  } else {
-    InitializeParameters(graph_, arena_, static_cast<uint64_t>(settings_.seed),
-                         {.zero_residual_scale = settings_.zero_init_residual});
-    if (!settings_.weights.empty()) LoadWeights(settings_.weights, arena_);
-    if (settings_.model_ema > 0) {
-      device_->Copy(arena_.values(), average_values_.view());
-      device_->Copy(arena_.state(), average_state_.view());
-    }
+  if (!rank_.alone()) own_state_ = allocate_like(arena_.state());
+}
+
+void Trainer::CompareModels() {
+  std::string facts;
+  for (const Dataset* dataset : {&images_.train, &images_.test}) {
+    facts += fmt::format("{} {} images of {}, labels {:08x}\n", dataset->count,
+                         dataset == &images_.train ? "training" : "test", dataset->name,
+                         Crc32c(std::as_bytes(std::span(dataset->labels))));
   }
-  pipeline_ = std::make_unique<BatchPipeline>(train_set_, TrainingPipeline(settings_), epoch_,
-                                              batch_index_);
-  logs_ =
-      std::make_unique<RunLogs>(folder, checkpoint ? std::optional(step_) : std::nullopt, epoch_);
-  progress_.Print(fmt::format(
-      "{}, {} parameters, {:.0f} MiB of activations\n{}, {} training and {} test images\n{}",
-      graph_.name(), arena_.parameter_count(),
-      static_cast<double>(network_.activation_bytes()) / (1 << 20), train_set_.name,
-      train_set_.count, test_set_.count, device_->description()));
-  if (checkpoint) progress_.Print(fmt::format("Resuming after step {}", step_));
+  CompareRanks(communicator_, facts, "give all ranks the same data");
+  facts.clear();
+  for (const TensorSpec& spec : graph_.tensor_specs()) {
+    facts += fmt::format("tensor {} of {}\n", spec.name, fmt::join(spec.shape, " x "));
+  }
+  CompareRanks(communicator_, facts, "start all ranks with the same model");
+}
+
+PipelineOptions Trainer::MakePipelineOptions() const {
+  return {.batch_size = *settings_.batch_size,
+          .augmentation = MakeAugmentationOptions(settings_),
+          .normalization = MakeNormalization(settings_),
+          .seed = static_cast<uint64_t>(settings_.seed),
+          .rank = communicator_.rank(),
+          .ranks = communicator_.size(),
+          .threads = static_cast<int>(settings_.data_threads)};
 }
 
 int64_t Trainer::epochs() const {
@@ -176,27 +169,34 @@ int64_t Trainer::epochs() const {
   return std::max(kDefaultEpochs, (settings_.max_steps + steps_per_epoch_ - 1) / steps_per_epoch_);
 }
 
+int64_t Trainer::schedule_step() const {
+  const int64_t parts = settings_.grad_accum_steps;
+  return epoch_ * steps_per_epoch_ + (batch_index_ + parts - 1) / parts;
+}
+
 int64_t Trainer::last_step() const {
-  const int64_t all = epochs() * steps_per_epoch_;
+  const int64_t all = step_ + epochs() * steps_per_epoch_ - schedule_step();
   return settings_.max_steps > 0 ? std::min(all, settings_.max_steps) : all;
 }
 
 int Trainer::Run() {
-  StopSignal stop;
+  const StopSignalOfRank stop(rank_);
   epoch_started_ = logged_at_ = Now();
   while (step_ < last_step()) {
     const StepResult result = Step();
     ShowStep(result);
+    const int64_t check = settings_.replica_check_interval;
+    if (check > 0 && step_ % check == 0) CheckReplicas(communicator_, arena_);
     if (batch_index_ == 0) {
       FinishEpoch(result.learning_rate);
     } else if (settings_.checkpoint_interval > 0 && step_ % settings_.checkpoint_interval == 0) {
       Save(false);
     }
-    if (stop.received() != 0) {
+    if (const int signal = AgreeOnSignal(communicator_, StopSignal::received()); signal != 0) {
       if (saved_step_ != step_) Save(false);
-      progress_.Print(fmt::format("Stopped by signal {} after step {}; --resume auto goes on",
-                                  stop.received(), step_));
-      return 128 + stop.received();
+      progress_.Print(
+          fmt::format("Stopped by signal {} after step {}; --resume auto goes on", signal, step_));
+      return 128 + signal;
     }
   }
   if (saved_step_ != step_) Save(false);
@@ -204,34 +204,34 @@ int Trainer::Run() {
 }
 
 Trainer::StepResult Trainer::Step() {
+  communicator_.SetStep(step_ + 1);
   StepResult result;
+  result.learning_rate =
+      LearningRate(schedule_, schedule_step(), steps_per_epoch_, epochs() * steps_per_epoch_);
+  optimizer_->BeginStep(result.learning_rate);
   const int64_t parts = std::min(settings_.grad_accum_steps, batches_per_epoch_ - batch_index_);
-  const float scale = 1.0f / static_cast<float>(settings_.batch_size * parts);
+  const float scale = 1.0f / static_cast<float>(*settings_.batch_size * parts);
   for (int64_t part = 0; part < parts; ++part) {
-    result.training.Add(TrainOnBatch(pipeline_->Next(), scale, part));
+    TrainOnBatch(scale, part, result);
     if (parts == 1) break;
     if (part == 0) {
-      device_->Copy(arena_.gradients(), accumulated_.view());
+      device_.Copy(arena_.gradients(), accumulated_.view());
     } else {
-      device_->Add(accumulated_.view(), arena_.gradients(), false, accumulated_.view());
+      device_.Add(accumulated_.view(), arena_.gradients(), false, accumulated_.view());
     }
-    if (part == parts - 1) device_->Copy(accumulated_.view(), arena_.gradients());
+    if (part == parts - 1) device_.Copy(accumulated_.view(), arena_.gradients());
   }
 
   const bool clip = settings_.clip_grad > 0;
   const View squares = norm_.view(DataType::kFloat64);
-  if (clip || logs_step(step_ + 1)) device_->SumOfSquares(arena_.gradients(), squares);
-  if (clip) device_->ClipScale(squares, settings_.clip_grad, clip_scale_.view());
-  if (logs_step(step_ + 1)) {
-    device_->CopyToHost(squares, &result.gradient_norm);
-    result.gradient_norm = std::sqrt(result.gradient_norm);
-  }
-  result.learning_rate =
-      LearningRate(schedule_, step_, steps_per_epoch_, epochs() * steps_per_epoch_);
+  if (clip || logs_step(step_ + 1)) device_.SumOfSquares(arena_.gradients(), squares);
+  if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
+  if (logs_step(step_ + 1)) device_.CopyToHost(squares, &result.gradient_squares);
+  optimizer_->set_measure(measures_step(step_ + 1));
   optimizer_->Step(result.learning_rate, clip ? ConstView(clip_scale_.view()) : ConstView());
   if (settings_.model_ema > 0) {
-    device_->Average(arena_.values(), settings_.model_ema, average_values_.view());
-    device_->Average(arena_.state(), settings_.model_ema, average_state_.view());
+    device_.Average(arena_.values(), settings_.model_ema, average_values_.view());
+    device_.Average(arena_.state(), settings_.model_ema, average_state_.view());
   }
 
   ++step_;
@@ -243,52 +243,72 @@ Trainer::StepResult Trainer::Step() {
   return result;
 }
 
-LossResult Trainer::TrainOnBatch(const Batch& batch, float gradient_scale, int64_t part) {
-  UploadBatch(*device_, batch, network_);
-  const auto pass = static_cast<uint64_t>(step_ * settings_.grad_accum_steps + part);
+void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& result) {
+  const Batch batch = pipeline_->Next([this] { communicator_.Progress(); });
+  UploadBatch(device_, batch, network_);
+  // Each rank drops other activations.
+  const auto pass = static_cast<uint64_t>(
+      (step_ * settings_.grad_accum_steps + part) * communicator_.size() + communicator_.rank());
+  const double start = Now();
+  backward_started_ = 0;
   network_.ForwardBackward(gradient_scale, pass);
-  const LossResult result = network_.ReadLoss();
-  if (!std::isfinite(result.loss_sum)) {
+  const LossResult loss = network_.ReadLoss();
+  result.forward += backward_started_ - start;
+  result.backward += Now() - backward_started_;
+  if (!std::isfinite(loss.loss_sum)) {
     progress_.Finish();
     const std::optional<std::string> layer = network_.FirstNonFiniteLayer(pass);
     throw Error(
-        fmt::format("training step {}: the loss is {}{}", step_ + 1, result.loss_sum,
+        fmt::format("training step {}: the loss is {}{}", step_ + 1, loss.loss_sum,
                     layer ? fmt::format(", and the first activation that is not finite is that of "
                                         "layer {}",
                                         *layer)
                           : ""),
         "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
   }
-  epoch_training_.Add(result);
+  result.training.Add(loss);
+  epoch_training_.Add(loss);
   images_this_epoch_ += batch.rows;
   images_since_log_ += batch.rows;
-  return result;
 }
 
 void Trainer::ShowStep(const StepResult& result) {
-  const double now = Now();
   const int64_t epoch = batch_index_ == 0 ? epoch_ : epoch_ + 1;  // of this step, counted from 1
-  ProgressStatus status{
-      .epoch = epoch,
-      .epochs = epochs(),
-      .step = step_,
-      .total_steps = last_step(),
-      .loss = result.training.loss(),
-      .top1 = epoch_training_.top1(),
-      .learning_rate = result.learning_rate,
-      .images_per_second = static_cast<double>(images_this_epoch_) / (now - epoch_started_)};
+  const auto ranks = static_cast<double>(communicator_.size());
+  const double now = Now();
+  ProgressStatus status{.epoch = epoch,
+                        .epochs = epochs(),
+                        .step = step_,
+                        .total_steps = last_step(),
+                        .loss = result.training.loss(),
+                        .top1 = epoch_training_.top1(),
+                        .learning_rate = result.learning_rate,
+                        .images_per_second = static_cast<double>(images_this_epoch_) * ranks /
+                                             (now - epoch_started_)};
+  if (!rank_.alone()) ShowCosts(optimizer_->costs(), arena_.parameter_count(), step_, status);
   if (!logs_step(step_)) {
     progress_.Update(status);
     return;
   }
-  status.images_per_second = static_cast<double>(images_since_log_) / (now - logged_at_);
+  const double own[] = {result.training.loss_sum, static_cast<double>(result.training.rows),
+                        result.gradient_squares};
+  const std::vector<double> sums = SumOverRanks(communicator_, device_, own);
+  status.loss = sums[0] / sums[1];
+  status.images_per_second = static_cast<double>(images_since_log_) * ranks / (now - logged_at_);
   progress_.Log(status);
-  logs_->Write(StepRecord{.step = step_,
-                          .epoch = epoch,
-                          .loss = result.training.loss(),
-                          .gradient_norm = result.gradient_norm,
-                          .learning_rate = result.learning_rate,
-                          .images_per_second = *status.images_per_second});
+  if (rank_.first()) {
+    logs_->Write(StepRecord{.step = step_,
+                            .epoch = epoch,
+                            .loss = *status.loss,
+                            .gradient_norm = std::sqrt(sums[2] / ranks),
+                            .learning_rate = result.learning_rate,
+                            .images_per_second = *status.images_per_second,
+                            .costs = optimizer_->costs(),
+                            .traffic = communicator_.traffic(),
+                            .measured = measures_step(step_),
+                            .forward = result.forward,
+                            .backward = result.backward});
+  }
   logged_at_ = Now();
   images_since_log_ = 0;
 }
@@ -298,11 +318,12 @@ void Trainer::FinishEpoch(double learning_rate) {
   EpochRecord record{.epoch = epoch_,
                      .step = step_,
                      .learning_rate = learning_rate,
-                     .training = epoch_training_,
+                     .training = SumOverRanks(communicator_, device_, epoch_training_),
                      .test = {},
                      .average_test = {},
                      .seconds = seconds,
-                     .images_per_second = static_cast<double>(images_this_epoch_) / seconds};
+                     .images_per_second =
+                         static_cast<double>(images_this_epoch_) * communicator_.size() / seconds};
   const bool last = step_ >= last_step();
   bool best = false;
   if (last || (settings_.eval_interval > 0 && epoch_ % settings_.eval_interval == 0)) {
@@ -321,7 +342,7 @@ void Trainer::FinishEpoch(double learning_rate) {
             : "",
         record.images_per_second));
   }
-  logs_->Write(record);
+  if (rank_.first()) logs_->Write(record);
   epoch_training_ = {};
   if (best || last || settings_.checkpoint_interval == 0 ||
       step_ % settings_.checkpoint_interval == 0) {
@@ -329,103 +350,6 @@ void Trainer::FinishEpoch(double learning_rate) {
   }
   images_this_epoch_ = images_since_log_ = 0;
   epoch_started_ = logged_at_ = Now();
-}
-
-Evaluation Trainer::EvaluateTestSet() {
-  PipelineOptions options = TrainingPipeline(settings_);
-  options.batch_size = TestBatchSize(settings_);
-  return Evaluate(*device_, test_network_, test_set_, options);
-}
-
-Evaluation Trainer::EvaluateAverage() {
-  // The evaluation network reads the arena, so the averages take its place for a while.
-  const auto swap_with_arena = [this](View view, Buffer& average) {
-    std::vector<float> values(static_cast<size_t>(view.size));
-    device_->CopyToHost(view, values.data());
-    device_->Copy(average.view(), view);
-    device_->CopyFromHost(values.data(), average.view());
-  };
-  swap_with_arena(arena_.values(), average_values_);
-  swap_with_arena(arena_.state(), average_state_);
-  const Evaluation evaluation = EvaluateTestSet();
-  swap_with_arena(arena_.values(), average_values_);
-  swap_with_arena(arena_.state(), average_state_);
-  return evaluation;
-}
-
-void Trainer::Save(bool best) {
-  checkpoints_.Save(MakeCheckpoint(), best);
-  saved_step_ = step_;
-}
-
-Checkpoint Trainer::MakeCheckpoint() {
-  Checkpoint checkpoint;
-  checkpoint.integers = {{"step", step_},
-                         {"epoch", epoch_},
-                         {"batch_index", batch_index_},
-                         {"optimizer_step", optimizer_->step()},
-                         {"classes", graph_.classes()},
-                         {"height", graph_.image_shape().height},
-                         {"width", graph_.image_shape().width},
-                         {"channels", graph_.image_shape().channels},
-                         {"epoch_rows", epoch_training_.rows},
-                         {"epoch_correct_top1", epoch_training_.correct_top1},
-                         {"epoch_correct_top5", epoch_training_.correct_top5}};
-  checkpoint.numbers = {{"best_top1", best_top1_}, {"epoch_loss_sum", epoch_training_.loss_sum}};
-  checkpoint.strings = {{"settings", WriteRecipe(LastingSettings(settings_))}};
-
-  const std::vector<Segment>& segments = arena_.segments();
-  StoreVectors("parameter/", segments, *device_, arena_.values(), checkpoint);
-  StoreVectors("state/", arena_.state_segments(), *device_, arena_.state(), checkpoint);
-  for (const OptimizerState& state : optimizer_->state()) {
-    StoreVectors("optimizer/" + state.name + "/", segments, *device_, state.values, checkpoint);
-  }
-  if (settings_.model_ema > 0) {
-    StoreVectors("average/parameter/", segments, *device_, average_values_.view(), checkpoint);
-    StoreVectors("average/state/", arena_.state_segments(), *device_, average_state_.view(),
-                 checkpoint);
-  }
-  return checkpoint;
-}
-
-void Trainer::Restore(const Checkpoint& checkpoint) {
-  const auto integer = [&](const std::string& name) {
-    const auto found = checkpoint.integers.find(name);
-    if (found == checkpoint.integers.end() || found->second < 0) {
-      throw Error("the checkpoint to resume from lacks " + name, "resume from another one");
-    }
-    return found->second;
-  };
-  const auto number = [&](const std::string& name) {
-    const auto found = checkpoint.numbers.find(name);
-    if (found == checkpoint.numbers.end()) {
-      throw Error("the checkpoint to resume from lacks " + name, "resume from another one");
-    }
-    return found->second;
-  };
-  step_ = saved_step_ = integer("step");
-  epoch_ = integer("epoch");
-  batch_index_ = integer("batch_index");
-  if (batch_index_ >= batches_per_epoch_) {
-    throw Error(fmt::format("the run to resume was at batch {} of an epoch that has {} now",
-                            batch_index_, batches_per_epoch_),
-                "resume with the data that the run had");
-  }
-  epoch_training_ = {number("epoch_loss_sum"), integer("epoch_rows"), integer("epoch_correct_top1"),
-                     integer("epoch_correct_top5")};
-  best_top1_ = number("best_top1");
-
-  const std::vector<Segment>& segments = arena_.segments();
-  RestoreWeights(checkpoint, false, arena_);
-  optimizer_->set_step(integer("optimizer_step"));
-  for (const OptimizerState& state : optimizer_->state()) {
-    LoadVectors(checkpoint, "optimizer/" + state.name + "/", segments, *device_, state.values);
-  }
-  if (settings_.model_ema > 0) {
-    LoadVectors(checkpoint, "average/parameter/", segments, *device_, average_values_.view());
-    LoadVectors(checkpoint, "average/state/", arena_.state_segments(), *device_,
-                average_state_.view());
-  }
 }
 
 }  // namespace thinwire

@@ -1,28 +1,39 @@
 // The training loop.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
 #include "datasets/batch_pipeline.h"
 #include "layers/network.h"
 #include "optim/optimizer.h"
-#include "train/checkpoint.h"
 #include "train/evaluation.h"
 #include "train/progress.h"
+#include "train/ranks.h"
 #include "train/run_folder.h"
 #include "train/run_logs.h"
+#include "train/saved_run.h"
 #include "train/settings.h"
 
 namespace thinwire {
 
-/// One run: from its settings, or from a checkpoint of itself, to its last step.
+/// A run's images.
+struct Images {
+  Dataset train, test;
+};
+
+/// @throws Error as LoadDataset.
+Images LoadImages(const Settings& settings);
+
+/// One rank of a run: from its settings, or from a checkpoint of itself, to its last step. All
+/// ranks do the same; rank 0 also prints, logs, and writes what is common.
 class Trainer {
  public:
-  /// Loads the data, plans the networks, and restores `checkpoint` if there is one.
-  /// @throws Error if the settings do not fit the data or the checkpoint.
-  Trainer(const Settings& settings, const RunFolder& folder,
-          const std::optional<Checkpoint>& checkpoint);
+  /// Plans the networks, and restores `saved` if there is one. Rank and images must outlive it.
+  /// @throws Error if the settings do not fit the data or the checkpoint, or if ranks differ.
+  Trainer(const Settings& settings, const RunFolder& folder, const std::optional<SavedRun>& saved,
+          Rank& rank, const Images& images);
 
   /// Trains to the end.
   /// @return 0, or 128 + the signal (SIGINT, SIGTERM) that stopped it after a finished step and a
@@ -35,29 +46,45 @@ class Trainer {
   struct StepResult {
     Evaluation training;
     double learning_rate = 0;
-    double gradient_norm = 0;  // before clipping; only of logging steps
+    double gradient_squares = 0;       // their sum before clipping; only of logging steps
+    double forward = 0, backward = 0;  // seconds
   };
 
   bool logs_step(int64_t step) const { return step % settings_.log_interval == 0; }
+  bool measures_step(int64_t step) const {
+    return settings_.measure_interval > 0 && step % settings_.measure_interval == 0;
+  }
   int64_t epochs() const;
   int64_t last_step() const;
+  /// Steps that the epochs so far have now; differs from step_ by what a change of the ranks'
+  /// number has made of their length.
+  int64_t schedule_step() const;
 
+  void AllocateBuffers();
+  /// @throws Error (on all ranks) if ranks have other data or another model.
+  void CompareModels();
+  PipelineOptions MakePipelineOptions() const;
   StepResult Step();
-  LossResult TrainOnBatch(const Batch& batch, float gradient_scale, int64_t part);
+  void TrainOnBatch(float gradient_scale, int64_t part, StepResult& result);
   void ShowStep(const StepResult& result);
   void FinishEpoch(double learning_rate);
+  /// While `body` runs, `state` holds the mean of all ranks' running statistics.
+  void WithAverageStatistics(View state, const std::function<void()>& body);
   Evaluation EvaluateTestSet();
   Evaluation EvaluateAverage();
   void Save(bool best);
-  Checkpoint MakeCheckpoint();
-  void Restore(const Checkpoint& checkpoint);
+  void StorePosition(Checkpoint& common, Checkpoint& own);
+  void StoreWeights(Checkpoint& common, Checkpoint& own);
+  void Restore(const SavedRun& saved);
+  void RestorePosition(const SavedRun& saved);
 
   Settings settings_;
   ScheduleOptions schedule_;
   CheckpointFolder checkpoints_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Communicator> communicator_;
-  Dataset train_set_, test_set_;
+  Rank& rank_;
+  Device& device_;
+  Communicator& communicator_;
+  const Images& images_;
   LayerGraph graph_;
   ParameterArena arena_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -65,26 +92,23 @@ class Trainer {
   Buffer norm_, clip_scale_;               // one number each
   Buffer accumulated_;                     // --grad-accum-steps
   Buffer average_values_, average_state_;  // --model-ema
+  Buffer own_state_;                       // this rank's statistics while others take their place
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0;
 
   // Where the run is; the checkpoint holds all of it.
   int64_t step_ = 0;           // updates done
   int64_t epoch_ = 0;          // of the next batch, counted from 0
   int64_t batch_index_ = 0;    // of the next batch within its epoch
-  Evaluation epoch_training_;  // the epoch's batches so far
+  Evaluation epoch_training_;  // the epoch's batches so far, of this rank
   double best_top1_ = -1;      // of the test set
 
   ProgressLine progress_;
   std::unique_ptr<BatchPipeline> pipeline_;
-  std::unique_ptr<RunLogs> logs_;
+  std::unique_ptr<RunLogs> logs_;  // rank 0's
   int64_t saved_step_ = -1;
-  double epoch_started_ = 0, logged_at_ = 0;  // seconds
+  double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds
   int64_t images_this_epoch_ = 0, images_since_log_ = 0;
 };
-
-/// Settings without those that a resumed run may choose anew, because they do not change what it
-/// computes: where it writes, when it stops and logs, how many threads it has.
-Settings LastingSettings(const Settings& settings);
 
 /// The model that the settings describe, for images and classes of a data set.
 /// @throws Error (usage) if the settings do not fit the data set.

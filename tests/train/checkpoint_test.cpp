@@ -142,10 +142,10 @@ TEST(Checkpoint, SensibleErrorsBehindARightChecksum) {
 
 TEST(Checkpoint, NewerVersion) {
   std::vector<std::byte> bytes = SerializeCheckpoint(Example());
-  bytes[8] = std::byte{2};
+  bytes[8] = std::byte{3};
   Reseal(bytes);
   EXPECT_ERROR(ParseCheckpoint(bytes, "file.ckpt"), "cannot read checkpoint file.ckpt");
-  EXPECT_ERROR(ParseCheckpoint(bytes, "file.ckpt"), "version 2");
+  EXPECT_ERROR(ParseCheckpoint(bytes, "file.ckpt"), "version 3");
   EXPECT_ERROR(ParseCheckpoint(bytes, "file.ckpt"), "newer thinwire");
 }
 

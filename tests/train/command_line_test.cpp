@@ -44,8 +44,9 @@ TEST(CommandLineTest, EveryFlagIsTaken) {
   for (const SettingEntry& entry : SettingEntries()) {
     arguments.push_back(std::string("--") + entry.name);
     const std::string value = ValueAsText(entry, Settings{});
-    // Settings that are empty by default are lists or text; 1 fits all of them.
-    arguments.push_back(value.empty() ? "1" : value);
+    // Settings that are empty by default are lists or text; 1 fits all that have no choices.
+    const std::string any = entry.choices != nullptr ? entry.choices().front() : "1";
+    arguments.push_back(value.empty() ? any : value);
   }
   EXPECT_EQ(ParseCommandLine(arguments).sources.size(), SettingEntries().size());
 }

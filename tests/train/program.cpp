@@ -9,10 +9,22 @@
 
 namespace thinwire {
 
-Program::Program(const std::vector<std::string>& arguments, long file_size_limit) {
-  const std::string program = THINWIRE_BINARY;
-  std::vector<char*> argument_pointers = {const_cast<char*>(program.c_str())};
-  for (const std::string& argument : arguments) {
+namespace {
+
+std::vector<std::string> CommandOf(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {THINWIRE_BINARY};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+}  // namespace
+
+Program::Program(const std::vector<std::string>& arguments, long file_size_limit)
+    : Program(Command{CommandOf(arguments)}, file_size_limit) {}
+
+Program::Program(const Command& command, long file_size_limit) {
+  std::vector<char*> argument_pointers;
+  for (const std::string& argument : command.words) {
     argument_pointers.push_back(const_cast<char*>(argument.c_str()));
   }
   argument_pointers.push_back(nullptr);
@@ -28,7 +40,7 @@ Program::Program(const std::vector<std::string>& arguments, long file_size_limit
       setrlimit(RLIMIT_FSIZE, &limit);
       signal(SIGXFSZ, SIG_IGN);
     }
-    execv(program.c_str(), argument_pointers.data());
+    execvp(argument_pointers[0], argument_pointers.data());
     _exit(127);
   }
   close(output);
@@ -53,6 +65,31 @@ ProgramResult Program::Wait() {
 }
 
 std::string Program::output() const { return ReadText(folder_ / "output"); }
+
+bool HasMpi() {
+  static const bool has = [] {
+    const ProgramResult result = Program(Program::Command{{"mpirun", "--version"}}).Wait();
+    return result.status == 0 && RunRanks(2, {"help"}).status == 0;
+  }();
+  return has;
+}
+
+Program::Command MpiCommand(const std::vector<RankArguments>& ranks) {
+  Program::Command command{{"mpirun", "--allow-run-as-root", "--oversubscribe"}};
+  for (const auto& [count, arguments] : ranks) {
+    if (&arguments != &ranks.front().second) command.words.push_back(":");
+    for (const std::string& word : {std::string("-n"), std::to_string(count)}) {
+      command.words.push_back(word);
+    }
+    const std::vector<std::string> program = CommandOf(arguments);
+    command.words.insert(command.words.end(), program.begin(), program.end());
+  }
+  return command;
+}
+
+ProgramResult RunRanks(int ranks, const std::vector<std::string>& arguments) {
+  return Program(MpiCommand({{ranks, arguments}})).Wait();
+}
 
 ProgramResult RunProgram(const std::vector<std::string>& arguments, long file_size_limit) {
   return Program(arguments, file_size_limit).Wait();

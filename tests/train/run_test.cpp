@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "optim/optimizer.h"
-#include "tests/train/program.h"
+#include "tests/train/run_fixture.h"
 #include "train/checkpoint.h"
 #include "train/safetensors.h"
 
@@ -23,41 +23,6 @@ namespace thinwire {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
-
-class RunTest : public ::testing::Test {
- protected:
-  /// A run of a second: a small network on 256 generated images, 8 steps an epoch.
-  Arguments TinyRun(const std::string& output, const Arguments& more = {}) const {
-    Arguments arguments = {"train", "--model",        "mlp", "--shapes-count",
-                           "256",   "--batch-size",   "32",  "--shapes-test-count",
-                           "64",    "--threads",      "1",   "--data-threads",
-                           "1",     "--log-interval", "1",   "--output",
-                           output};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-
-  static std::vector<nlohmann::json> Steps(const std::string& run) {
-    std::vector<nlohmann::json> steps;
-    std::istringstream lines(ReadText(run + "/steps.jsonl"));
-    for (std::string line; std::getline(lines, line);) steps.push_back(nlohmann::json::parse(line));
-    return steps;
-  }
-
-  /// Checks what every failure looks like: one line on standard error that names things.
-  static void ExpectFailure(const ProgramResult& result, int status, const Arguments& mentioned) {
-    EXPECT_EQ(result.status, status) << result.errors;
-    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
-    EXPECT_EQ(result.errors.rfind("thinwire: ", 0), 0u) << result.errors;
-    for (const std::string& word : mentioned) {
-      EXPECT_NE(result.errors.find(word), std::string::npos)
-          << "\"" << word << "\" is not in: " << result.errors;
-    }
-  }
-
-  TemporaryFolder folder_;
-};
 
 TEST_F(RunTest, LeavesEverythingItPromises) {
   const ProgramResult result =
@@ -129,15 +94,11 @@ TEST_P(ResumeTest, GivesTheBytesOfAnUninterruptedRun) {
     EXPECT_TRUE(ReadText((folder_ / "whole") + file) == ReadText((folder_ / "parts") + file))
         << name << " differs";
   }
-  const auto without_times = [](std::vector<nlohmann::json> steps) {
-    for (auto& step : steps) step.erase("images_per_second");
-    return steps;
-  };
-  EXPECT_EQ(without_times(Steps(folder_ / "whole")), without_times(Steps(folder_ / "parts")));
+  EXPECT_EQ(WithoutTimes(Steps(folder_ / "whole")), WithoutTimes(Steps(folder_ / "parts")));
 }
 
 INSTANTIATE_TEST_SUITE_P(Optimizers, ResumeTest, ::testing::ValuesIn(OptimizerNames()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& info) { return TestName(info.param); });
 
 TEST_F(RunTest, ResumingTakesTheRunsOwnSettings) {
   ASSERT_EQ(RunProgram(TinyRun(folder_ / "run", {"--max-steps", "4"})).status, 0);

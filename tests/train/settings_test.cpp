@@ -257,6 +257,19 @@ TEST(SettingsTest, SettingsThatDoNotFitEachOther) {
   expect("sched = \"multistep\"\ndecay-milestones = [30, 30]", "rising");
   expect("warmup-epochs = 1", "onecycle");
   expect("opt = \"sgd\"\nmomentum = 0.9", "nesterov");
+  expect("scale-granularity = \"block\"", "block:N");
+  expect("scale-granularity = \"block:0\"", "block:N");
+  expect("scale-granularity = \"block:1x\"", "block:N");
+  expect("scale-granularity = \"\"", "block:N");
+  expect("compressor = \"sign\"\ntopk = 5", "compressor sign");
+  expect("dtype = \"f64\"", "logistic regression");
+  expect("batch-size = \"full\"", "logistic regression");
+  expect("dataset = \"libsvm\"\ndata-dir = \"d\"", "model logreg");
+  const std::string logreg = "model = \"logreg\"\ndataset = \"libsvm\"\ndata-dir = \"d\"\n";
+  expect(logreg, "train-files");
+  expect(logreg + "train-files = [\"a\"]\nlabel-smoothing = 0.1", "label-smoothing");
+  expect(logreg + "train-files = [\"a\"]\ngrad-accum-steps = 2", "grad-accum-steps");
+  expect(logreg + "train-files = [\"a\"]\nmodel-ema = 0.5", "model-ema");
 }
 
 TEST(SettingsTest, TableShowsEverySettingInLinesOfAHundredColumns) {
@@ -280,6 +293,52 @@ TEST(SettingsTest, TableOfValuesLongerThanALine) {
   Settings settings;
   settings.data_dir = std::string(300, 'd');
   EXPECT_NE(SettingsTable(settings, {}).find(settings.data_dir), std::string::npos);
+}
+
+TEST(SettingsTest, LogisticRegressionHasDefaultsOfItsOwn) {
+  const Settings images;
+  EXPECT_EQ(MakeOptimizerOptions(images).weight_decay, 5e-4);
+  EXPECT_EQ(MakeScheduleOptions(images).name, "onecycle");
+  const Settings rows = ParseRecipe(
+      "model = \"logreg\"\ndataset = \"libsvm\"\ndata-dir = \"d\"\ntrain-files = [\"a9a\"]\n"
+      "batch-size = \"full\"\ndtype = \"f64\"\nwarmup-epochs = 1\n",
+      "r.toml");
+  ValidateSettings(rows);
+  EXPECT_FALSE(rows.batch_size.has_value());
+  EXPECT_EQ(rows.lambda, 0.1);
+  EXPECT_EQ(MakeOptimizerOptions(rows).weight_decay, 0);
+  EXPECT_EQ(MakeScheduleOptions(rows).name, "constant");
+  EXPECT_EQ(MakeOptimizerOptions(ParseRecipe("weight-decay = 0.5\nmodel = \"logreg\"", "r.toml"))
+                .weight_decay,
+            0.5);
+}
+
+TEST(SettingsTest, CompressionReachesTheOptimizer) {
+  const OptimizerOptions options = MakeOptimizerOptions(ParseRecipe(
+      "weight-decay-at = \"update\"\ncompressor = \"topk\"\ntopk = 7\ntopk-ratio = 0.5\n"
+      "scale-granularity = \"block:64\"\nsign-scale = \"l2\"\n"
+      "uncompressed-tensors = [\"bias\", \"bn\"]\nindex-coding = \"packed\"\n"
+      "value-type = \"bf16\"\nserver = \"central\"\nsingle-way = true\n"
+      "error-average-period = 3\nfreeze-steps = 4\nbias-correction = true\neta = 0.25\n"
+      "first-message = \"full\"\nseed = 9\n",
+      "r.toml"));
+  EXPECT_EQ(options.weight_decay_at, "update");
+  EXPECT_EQ(options.compressor, "topk");
+  EXPECT_EQ(options.top_k, 7);
+  EXPECT_EQ(options.top_k_ratio, 0.5);
+  EXPECT_EQ(options.scale_granularity, "block:64");
+  EXPECT_EQ(options.sign_scale, "l2");
+  EXPECT_EQ(options.uncompressed_tensors, (std::vector<std::string>{"bias", "bn"}));
+  EXPECT_EQ(options.index_coding, "packed");
+  EXPECT_EQ(options.value_type, "bf16");
+  EXPECT_EQ(options.server, "central");
+  EXPECT_TRUE(options.single_way);
+  EXPECT_EQ(options.error_average_period, 3);
+  EXPECT_EQ(options.freeze_steps, 4);
+  EXPECT_TRUE(options.bias_correction);
+  EXPECT_EQ(options.eta, 0.25);
+  EXPECT_EQ(options.first_message, "full");
+  EXPECT_EQ(options.seed, 9u);
 }
 
 TEST(SettingsTest, AugmentationFollowsTheDataSetUnlessGiven) {

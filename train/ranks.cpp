@@ -1,0 +1,85 @@
+#include "train/ranks.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "comm/failure.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+/// A positive number in the environment, or 0.
+int64_t NumberInEnvironment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 0 : std::max<int64_t>(std::strtoll(text, nullptr, 10), 0);
+}
+
+/// How many ranks share this machine's cores with this one, as far as launchers tell. A launcher
+/// that has bound this process to some of the cores has divided them already.
+int64_t RanksOfThisMachine() {
+  if (std::thread::hardware_concurrency() < sysconf(_SC_NPROCESSORS_ONLN)) return 1;
+  for (const char* name :
+       {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE"}) {
+    if (const int64_t ranks = NumberInEnvironment(name); ranks > 0) return ranks;
+  }
+  return 1;
+}
+
+/// Runs the body; what it throws names the rank.
+int RunBody(Rank& rank, const std::function<int(Rank&)>& body) {
+  try {
+    return body(rank);
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    // Wrong usage is every rank's, and failures of collectives name the ranks that they speak of.
+    const bool names_rank = what.find("rank ") != std::string::npos;
+    if (rank.alone() || error.kind() == Error::Kind::kUsage || names_rank) throw;
+    throw Error(fmt::format("rank {} on {}: {}", rank.communicator.rank(), HostName(), what), "");
+  }
+}
+
+}  // namespace
+
+int ThreadsOfRank(const Settings& settings, int64_t ranks) {
+  if (ranks == 1) return static_cast<int>(settings.threads.value_or(0));
+  int64_t threads = settings.threads.value_or(NumberInEnvironment("OMP_NUM_THREADS"));
+  if (threads == 0) threads = std::thread::hardware_concurrency();
+  return static_cast<int>(std::clamp<int64_t>(threads / ranks, 1, 1024));
+}
+
+int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(Rank&)>& body) {
+  if (mpi != nullptr) {
+    // --threads and OMP_NUM_THREADS are a process's; only all cores have to be shared.
+    const bool given = settings.threads || NumberInEnvironment("OMP_NUM_THREADS") > 0;
+    const auto device =
+        MakeDevice(settings.device, ThreadsOfRank(settings, given ? 1 : RanksOfThisMachine()));
+    const auto communicator = mpi->Join(*device);
+    Rank rank{*device, *communicator};
+    return RunBody(rank, body);
+  }
+  if (settings.workers == 1) {
+    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, 1));
+    const auto communicator = MakeSingleCommunicator(*device);
+    Rank rank{*device, *communicator};
+    return RunBody(rank, body);
+  }
+  ThreadGroup group(static_cast<int>(settings.workers), {.timeout_seconds = settings.dist_timeout});
+  int status = 0;
+  group.Run([&](int number) {
+    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, settings.workers));
+    const auto communicator = group.Join(number, *device);
+    Rank rank{*device, *communicator};
+    const int own = RunBody(rank, body);
+    if (number == 0) status = own;
+  });
+  return status;
+}
+
+}  // namespace thinwire

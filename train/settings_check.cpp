@@ -1,0 +1,100 @@
+// Whether settings fit each other.
+#include <fmt/format.h>
+
+#include <string>
+
+#include "kernels/error.h"
+#include "train/settings.h"
+#include "train/settings_value.h"
+
+namespace thinwire {
+namespace {
+
+[[noreturn]] void Fail(const std::string& problem, const std::string& remedy) {
+  throw Error(problem, remedy, Error::Kind::kUsage);
+}
+
+void ValidateCompression(const Settings& settings) {
+  const std::string& unit = settings.scale_granularity;
+  const bool block = unit.starts_with("block:") && unit.size() > 6 && unit.size() <= 15 &&
+                     unit.find_first_not_of("0123456789", 6) == std::string::npos &&
+                     unit.find_first_not_of('0', 6) != std::string::npos;
+  if (unit != "model" && unit != "tensor" && !block) {
+    Fail(fmt::format("scale-granularity is {}", Quoted(unit)),
+         "give model, tensor or block:N, as block:1024");
+  }
+  if (settings.topk && (settings.compressor == "sign" || settings.compressor == "identity")) {
+    Fail(fmt::format("topk is {}, but compressor {} sends all elements", *settings.topk,
+                     settings.compressor),
+         "choose compressor topk or randk, or leave topk out");
+  }
+}
+
+void ValidateRegression(const Settings& settings) {
+  if (!IsRegression(settings)) {
+    if (settings.dtype != "f32") {
+      Fail(fmt::format("dtype {} is for the logistic regression, but model is {}", settings.dtype,
+                       settings.model),
+           "choose dtype f32, or model logreg");
+    }
+    if (!settings.batch_size) {
+      Fail("batch-size full is for the logistic regression, but model is " + settings.model,
+           "give the number of images a batch, or choose model logreg");
+    }
+    if (settings.dataset == "libsvm") {
+      Fail("data set libsvm is rows without a picture's shape, but model is " + settings.model,
+           "choose model logreg");
+    }
+    return;
+  }
+  if (settings.dataset == "libsvm" && settings.train_files.empty()) {
+    Fail("data set libsvm has no standard names, and no train-files are given",
+         "name them, as --train-files a9a");
+  }
+  const auto refuse = [](bool given, const char* name) {
+    if (given) {
+      Fail(fmt::format("{} is given, but model logreg does not have it", name),
+           fmt::format("leave {} out", name));
+    }
+  };
+  refuse(settings.grad_accum_steps > 1, "grad-accum-steps");
+  refuse(settings.label_smoothing > 0, "label-smoothing");
+  refuse(settings.model_ema > 0, "model-ema");
+  refuse(!settings.weights.empty(), "weights");
+}
+
+}  // namespace
+
+void ValidateSettings(const Settings& settings) {
+  if (settings.dataset != "shapes" && settings.data_dir.empty()) {
+    Fail(fmt::format("data set {} is read from files, but no folder is given", settings.dataset),
+         "name the folder with --data-dir");
+  }
+  if (settings.mean.size() != settings.std.size()) {
+    Fail(
+        fmt::format("mean has {} values and std has {}", settings.mean.size(), settings.std.size()),
+        "give one of each for every channel, or neither");
+  }
+  if (settings.sched == "multistep" && settings.decay_milestones.empty()) {
+    Fail("sched multistep has no decay-milestones", "give the epochs, as --decay-milestones 30,60");
+  }
+  for (size_t i = 1; i < settings.decay_milestones.size(); ++i) {
+    if (settings.decay_milestones[i - 1] < settings.decay_milestones[i]) continue;
+    Fail(fmt::format("decay-milestones are not rising: {} after {}", settings.decay_milestones[i],
+                     settings.decay_milestones[i - 1]),
+         "give each epoch once, smallest first");
+  }
+  if (MakeScheduleOptions(settings).name == "onecycle" && settings.warmup_epochs != 0) {
+    Fail(fmt::format("warmup-epochs is {}, but onecycle has a warm-up of its own",
+                     settings.warmup_epochs),
+         "leave warmup-epochs out, or choose another sched");
+  }
+  if (settings.opt == "sgd" && settings.momentum.value_or(0) != 0) {
+    Fail(fmt::format("opt sgd has no momentum, but momentum is {}", *settings.momentum),
+         "choose opt momentum or nesterov");
+  }
+  ValidateCompression(settings);
+  ValidateRegression(settings);
+}
+
+}  // namespace thinwire
