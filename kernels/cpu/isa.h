@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace thinwire::cpu {
 
@@ -114,6 +115,14 @@ struct PackArguments {
   bool squares = false;
 };
 
+/// v = input + state_factor * state; without a state, the input.
+template <typename T>
+struct CollectArguments {
+  InputArguments<T> input;
+  const T* state;
+  T state_factor;
+};
+
 /// Of pooling: where a row of pixels gets its values from.
 struct PoolingArguments {
   int64_t height, width, channels, out_height, out_width;
@@ -125,6 +134,8 @@ struct PoolingArguments {
 /// Kernels of the passes over flat memory that float32 and float64 share.
 template <typename T>
 struct FlatKernels {
+  using Key = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
   void (*add)(const T* a, const T* b, bool relu, T* y, int64_t count, bool stream);
   void (*scale)(const T* x, T factor, T* y, int64_t count, bool stream);
   /// average = decay * average + complement * x
@@ -156,6 +167,11 @@ struct FlatKernels {
   void (*settle_error)(T scale, T* error, int64_t begin, int64_t end);
   void (*add_signs_and_adam)(const SignPart<T>& message, const AdamArguments<T>&, T* estimate, T* m,
                              T* v, T* v_max, T* x, int64_t begin, int64_t end);
+
+  /// Writes index and value of each v in [begin, end) whose bits without the sign, as an integer,
+  /// are at least `threshold`, and returns their number. Behind them up to 64 bytes are written.
+  int64_t (*collect_large)(const CollectArguments<T>&, Key threshold, int64_t begin, int64_t end,
+                           int32_t* indices, T* values);
 };
 
 struct IsaKernels {

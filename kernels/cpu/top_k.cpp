@@ -1,53 +1,313 @@
+// Exact Top-K in about one pass: a sample gives a magnitude that is likely a little below the k-th
+// largest, one pass gathers the candidates above it, and the choice is made among those. Where the
+// guess is wrong, or ties are too many to gather, counting digit by digit finds the k-th largest
+// whatever the values are.
 #include "kernels/cpu/top_k.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <bit>
 #include <cassert>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "kernels/cpu/compression_input.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/parallel.h"
 
 namespace thinwire {
 namespace {
 
+constexpr int64_t kTask = 4096;  // elements
+constexpr int64_t kSlack = 16;   // elements, behind what collect_large found
+constexpr int64_t kSamples = 16384, kSampleRun = 16;
+constexpr int64_t kDigitBits = 11, kBins = int64_t{1} << kDigitBits;
+constexpr int64_t kParts = 16;  // of the vector, each with its own counts
+
 template <typename T>
 class CpuTopK : public TopK {
+  using Key = typename cpu::FlatKernels<T>::Key;
+
+  /// Magnitudes as integers have the order of their numbers; all NaNs are one more than infinity.
+  static constexpr Key kNaN = std::bit_cast<Key>(std::numeric_limits<T>::infinity()) + 1;
+  static constexpr int kKeyBits = 8 * sizeof(T) - 1;
+
+  static Key KeyOf(T value) {
+    return std::min(static_cast<Key>(std::bit_cast<Key>(value) & std::numeric_limits<Key>::max()),
+                    kNaN);
+  }
+
+  /// Elements with their indices, in rising order.
+  struct Elements {
+    const int32_t* indices;
+    const T* values;
+    int64_t count;
+  };
+  struct Scratch {
+    std::array<int32_t, kTask + kSlack> indices;
+    std::array<T, kTask + kSlack> values;
+  };
+
+  /// All keys above `key` are chosen, and of those at it the first `ties`.
+  struct Cut {
+    Key key;
+    int64_t ties;
+  };
+
  public:
-  explicit CpuTopK(const TopKShape& shape) : shape_(shape) {}
+  explicit CpuTopK(const TopKShape& shape) : shape_(shape) {
+    int64_t task_size = kTask;  // so that the first piece opens a task
+    for (const Range& range : shape_.ranges) {
+      for (int64_t begin = range.begin; begin < range.end; begin += kTask) {
+        const Range piece{begin, std::min(begin + kTask, range.end)};
+        if (task_size + piece.size() > kTask) {
+          first_piece_.push_back(pieces_.size());
+          task_size = 0;
+        }
+        task_size += piece.size();
+        elements_ += piece.size();
+        pieces_.push_back(piece);
+      }
+    }
+    tasks_ = static_cast<int64_t>(first_piece_.size());
+    first_piece_.push_back(pieces_.size());
+    assert(shape_.k <= elements_);
+    capacity_ = std::min(elements_, 2 * shape_.k + 4 * kSamples);
+    const size_t capacity = static_cast<size_t>(capacity_), tasks = static_cast<size_t>(tasks_);
+    indices_.resize(capacity);
+    values_.resize(capacity);
+    keys_.reserve(capacity);
+    found_.resize(tasks);
+    outputs_.resize(tasks);
+    counts_.resize(static_cast<size_t>(kParts * kBins));
+  }
 
   void Select(const CompressionInput& input, ConstView state, int state_factor, View indices,
               View values) override {
-    using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-    struct Candidate {
-      Bits magnitude;  // as integers magnitudes have the order of their numbers, NaN last
-      int32_t index;
-      T value;
-    };
-    const cpu::TypedInput<T> in(input);
-    std::vector<Candidate> candidates;
-    for (const Range& range : shape_.ranges) {
-      for (int64_t i = range.begin; i < range.end; ++i) {
-        T v = in(i);
-        if (state_factor != 0) v += static_cast<T>(state_factor) * state.as<T>()[i];
-        candidates.push_back({std::bit_cast<Bits>(v) << 1, static_cast<int32_t>(i), v});
-      }
-    }
-    assert(shape_.k <= static_cast<int64_t>(candidates.size()));
-    const auto end = candidates.begin() + shape_.k;
-    std::nth_element(
-        candidates.begin(), end, candidates.end(), [](const Candidate& a, const Candidate& b) {
-          return a.magnitude != b.magnitude ? a.magnitude > b.magnitude : a.index < b.index;
-        });
-    std::sort(candidates.begin(), end,
-              [](const Candidate& a, const Candidate& b) { return a.index < b.index; });
-    for (int64_t i = 0; i < shape_.k; ++i) {
-      indices.as<int32_t>()[i] = candidates[static_cast<size_t>(i)].index;
-      values.as<T>()[i] = candidates[static_cast<size_t>(i)].value;
+    const cpu::CollectArguments<T> v = {.input = cpu::ArgumentsOf<T>(input),
+                                        .state = state_factor == 0 ? nullptr : state.as<T>(),
+                                        .state_factor = static_cast<T>(state_factor)};
+    std::optional<Cut> ties;
+    if (GatherCandidates(v, ties)) {
+      Write(CutOfCandidates(), indices, values, [&](int64_t task, Scratch&) {
+        const Found& found = found_[static_cast<size_t>(task)];
+        return Elements{indices_.data() + found.offset, values_.data() + found.offset, found.count};
+      });
+    } else {
+      const Cut cut = ties ? *ties : CutByDigits(v);
+      Write(cut, indices, values,
+            [&](int64_t task, Scratch& scratch) { return Collect(v, cut.key, task, scratch); });
     }
   }
 
  private:
+  struct Found {
+    int64_t offset, count;
+  };
+  /// Of a task: how many of its elements lie above and at the cut, then where its output begins and
+  /// how many ties it may take.
+  struct Output {
+    int64_t above, ties, begin;
+  };
+
+  Elements Collect(const cpu::CollectArguments<T>& v, Key threshold, int64_t task,
+                   Scratch& scratch) const {
+    int64_t count = 0;
+    const size_t t = static_cast<size_t>(task);
+    for (size_t p = first_piece_[t]; p < first_piece_[t + 1]; ++p) {
+      count += cpu::Isa().flat<T>().collect_large(v, threshold, pieces_[p].begin, pieces_[p].end,
+                                                  scratch.indices.data() + count,
+                                                  scratch.values.data() + count);
+    }
+    return {scratch.indices.data(), scratch.values.data(), count};
+  }
+
+  /// Gathers at least k candidates, all that lie above some magnitude. Where that fails since too
+  /// many lie at the magnitude itself, `ties` may be the answer.
+  bool GatherCandidates(const cpu::CollectArguments<T>& v, std::optional<Cut>& ties) {
+    if (elements_ <= capacity_) return Gather(v, 0) == elements_;
+    SampleKeys(v);
+    const double expected = static_cast<double>(shape_.k) / static_cast<double>(elements_) *
+                            static_cast<double>(keys_.size());
+    for (const double deviations : {4.0, 12.0}) {
+      const auto rank = static_cast<size_t>(expected + deviations * std::sqrt(expected) + 8);
+      if (rank >= keys_.size()) return false;
+      const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(rank);
+      std::nth_element(keys_.begin(), nth, keys_.end(), std::greater<>());
+      const Key guess = *nth;
+      const int64_t count = Gather(v, guess);
+      if (count < shape_.k) continue;
+      if (count <= capacity_) return true;
+      const int64_t above = Gather(v, guess + 1);
+      if (above < shape_.k) ties = Cut{guess, shape_.k - above};
+      return shape_.k <= above && above <= capacity_;
+    }
+    return false;
+  }
+
+  /// Keys of short runs, evenly spread.
+  void SampleKeys(const cpu::CollectArguments<T>& v) {
+    keys_.clear();
+    Scratch scratch;
+    const int64_t step = elements_ / (kSamples / kSampleRun);
+    int64_t passed = 0, next = 0;  // elements before this piece, and before the next run
+    for (const Range& piece : pieces_) {
+      for (; next < passed + piece.size(); next += step) {
+        const int64_t begin = piece.begin + next - passed;
+        const int64_t count =
+            cpu::Isa().flat<T>().collect_large(v, 0, begin, std::min(begin + kSampleRun, piece.end),
+                                               scratch.indices.data(), scratch.values.data());
+        for (int64_t i = 0; i < count; ++i) {
+          keys_.push_back(KeyOf(scratch.values[static_cast<size_t>(i)]));
+        }
+      }
+      passed += piece.size();
+    }
+  }
+
+  /// Gathers what is at least `threshold`, and returns how many they are, or more than capacity_.
+  int64_t Gather(const cpu::CollectArguments<T>& v, Key threshold) {
+    std::atomic<int64_t> gathered{0};
+    cpu::ParallelChunks(tasks_, [&](int64_t task) {
+      if (gathered.load(std::memory_order_relaxed) > capacity_) return;
+      Scratch scratch;
+      const Elements found = Collect(v, threshold, task, scratch);
+      const int64_t offset = gathered.fetch_add(found.count, std::memory_order_relaxed);
+      found_[static_cast<size_t>(task)] = {offset, found.count};
+      if (offset + found.count > capacity_) return;
+      std::copy_n(found.indices, found.count, indices_.data() + offset);
+      std::copy_n(found.values, found.count, values_.data() + offset);
+    });
+    gathered_ = gathered;
+    return gathered_;
+  }
+
+  /// Bins of equal width find the keys among which the k-th largest is.
+  Cut CutOfCandidates() {
+    Key least = kNaN, largest = 0;
+    for (int64_t i = 0; i < gathered_; ++i) {
+      const Key key = KeyOf(values_[static_cast<size_t>(i)]);
+      least = std::min(least, key);
+      largest = std::max(largest, key);
+    }
+    int shift = 0;
+    while ((largest - least) >> shift >= kBins) ++shift;
+    std::array<int64_t, kBins> counts{};
+    const auto bin_of = [&](T value) {
+      return static_cast<size_t>((KeyOf(value) - least) >> shift);
+    };
+    for (int64_t i = 0; i < gathered_; ++i) ++counts[bin_of(values_[static_cast<size_t>(i)])];
+    const auto [bin, rank] = Descend(counts.data(), shape_.k);
+    keys_.clear();
+    for (int64_t i = 0; i < gathered_; ++i) {
+      const T value = values_[static_cast<size_t>(i)];
+      if (bin_of(value) == static_cast<size_t>(bin)) keys_.push_back(KeyOf(value));
+    }
+    const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(rank - 1);
+    std::nth_element(keys_.begin(), nth, keys_.end(), std::greater<>());
+    return {*nth, rank - std::count_if(keys_.begin(), nth, [&](Key key) { return key > *nth; })};
+  }
+
+  struct Place {
+    int64_t bin, rank;
+  };
+  /// The bin of the element that is number `rank` from the top, and its number within the bin.
+  static Place Descend(const int64_t* counts, int64_t rank) {
+    int64_t bin = kBins - 1;
+    for (; counts[bin] < rank; --bin) rank -= counts[bin];
+    return {bin, rank};
+  }
+
+  /// The k-th largest key, from its highest digit to its lowest.
+  Cut CutByDigits(const cpu::CollectArguments<T>& v) {
+    Key prefix = 0;
+    int64_t rank = shape_.k;
+    for (int64_t shift = kKeyBits; shift > 0;) {
+      const int64_t above = shift, width = std::min(kDigitBits, shift);
+      shift -= width;
+      std::fill(counts_.begin(), counts_.end(), 0);
+      cpu::ParallelChunks(kParts, [&](int64_t part) {
+        int64_t* counts = counts_.data() + part * kBins;
+        Scratch scratch;
+        for (int64_t task = part * tasks_ / kParts; task < (part + 1) * tasks_ / kParts; ++task) {
+          const Key least = above == kKeyBits ? 0 : prefix << above;
+          const Elements found = Collect(v, least, task, scratch);
+          for (int64_t i = 0; i < found.count; ++i) {
+            const Key key = KeyOf(found.values[i]);
+            if (key >> above == prefix) ++counts[(key >> shift) & ((Key{1} << width) - 1)];
+          }
+        }
+      });
+      for (int64_t part = 1; part < kParts; ++part) {
+        for (int64_t bin = 0; bin < kBins; ++bin) {
+          counts_[static_cast<size_t>(bin)] += counts_[static_cast<size_t>(part * kBins + bin)];
+        }
+      }
+      const Place place = Descend(counts_.data(), rank);
+      prefix = (prefix << width) | static_cast<Key>(place.bin);
+      rank = place.rank;
+    }
+    return {prefix, rank};
+  }
+
+  /// Writes what the cut chooses of the elements that elements_of(task, scratch) gives.
+  template <typename ElementsOf>
+  void Write(const Cut& cut, View indices, View values, const ElementsOf& elements_of) {
+    cpu::ParallelChunks(tasks_, [&](int64_t task) {
+      Scratch scratch;
+      const Elements found = elements_of(task, scratch);
+      Output output{};
+      for (int64_t i = 0; i < found.count; ++i) {
+        const Key key = KeyOf(found.values[i]);
+        output.above += key > cut.key;
+        output.ties += key == cut.key;
+      }
+      outputs_[static_cast<size_t>(task)] = output;
+    });
+    int64_t written = 0, ties = cut.ties;
+    for (Output& output : outputs_) {
+      output.ties = std::min(output.ties, ties);
+      output.begin = written;
+      written += output.above + output.ties;
+      ties -= output.ties;
+    }
+    assert(written == shape_.k);
+    cpu::ParallelChunks(tasks_, [&](int64_t task) {
+      Output output = outputs_[static_cast<size_t>(task)];
+      const int64_t end = output.begin + output.above + output.ties;
+      if (output.begin == end) return;
+      Scratch scratch;
+      const Elements found = elements_of(task, scratch);
+      int64_t to = output.begin;
+      for (int64_t i = 0; to < end; ++i) {
+        const Key key = KeyOf(found.values[i]);
+        const bool tie = key == cut.key && output.ties > 0;
+        indices.as<int32_t>()[to] = found.indices[i];
+        values.as<T>()[to] = found.values[i];
+        output.ties -= tie;
+        to += key > cut.key || tie;
+      }
+    });
+  }
+
   TopKShape shape_;
+  std::vector<Range> pieces_;        // the ranges, cut to kTask elements at most
+  std::vector<size_t> first_piece_;  // of each task, and the end
+  int64_t tasks_ = 0, elements_ = 0;
+
+  // Candidates, in the order in which tasks came; of each task where they are.
+  int64_t capacity_ = 0, gathered_ = 0;
+  std::vector<int32_t> indices_;
+  std::vector<T> values_;
+  std::vector<Found> found_;
+
+  std::vector<Key> keys_;
+  std::vector<Output> outputs_;
+  std::vector<int64_t> counts_;  // [kParts, kBins]
 };
 
 }  // namespace

@@ -113,6 +113,20 @@ TYPED_TEST(TopKTest, RisingAndFallingValues) {
   this->CheckAllK({.size = size, .ranges = {{0, size}}}, v);
 }
 
+// Evenly spread samples would meet the large elements alone, or none of them.
+TYPED_TEST(TopKTest, PeriodsDoNotMislead) {
+  const int64_t size = 1 << 20;
+  for (const bool large_first : {false, true}) {
+    auto v = RandomNormal(size, 6);
+    for (size_t i = 0; i < v.size(); ++i) {
+      if ((i % 1024 < 16) == large_first) v[i] += std::copysign(100.0f, v[i]);
+    }
+    for (const int64_t k : {500, 16'384, 20'000}) {
+      this->Check({.size = size, .ranges = {{0, size}}, .k = k}, v);
+    }
+  }
+}
+
 TYPED_TEST(TopKTest, NothingIsChosenOutsideTheRanges) {
   for (const std::vector<Range>& ranges : {std::vector<Range>{{1, 2}},
                                            {{5, 100}, {128, 129}, {500, 20'000}, {20'001, 90'000}},

@@ -73,4 +73,8 @@ template <typename T>
 void AddSignsAndAdam(const SignPart<T>& message, const AdamArguments<T>& a, T* estimate, T* m, T* v,
                      T* v_max, T* x, int64_t begin, int64_t end);
 
+template <typename T>
+int64_t CollectLarge(const CollectArguments<T>& a, typename FlatKernels<T>::Key threshold,
+                     int64_t begin, int64_t end, int32_t* indices, T* values);
+
 }  // namespace thinwire::cpu::THINWIRE_ISA

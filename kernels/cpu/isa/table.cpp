@@ -28,6 +28,7 @@ constexpr FlatKernels<T> Flat() {
       .add_signs = AddSigns<T>,
       .settle_error = SettleError<T>,
       .add_signs_and_adam = AddSignsAndAdam<T>,
+      .collect_large = CollectLarge<T>,
   };
 }
 

@@ -1,0 +1,90 @@
+// The search for large magnitudes.
+#include "kernels/cpu/isa/input.h"
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/vector.h"
+
+namespace thinwire::cpu::THINWIRE_ISA {
+namespace {
+
+template <typename T>
+inline IntegerOf<T> MagnitudeKey(T value) {
+  IntegerOf<T> bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  return bits & static_cast<IntegerOf<T>>(~(uint64_t{1} << (8 * sizeof(T) - 1)));
+}
+
+/// Where the found elements go; a whole vector may be written at `count`.
+template <typename T>
+struct Found {
+  int32_t* indices;
+  T* values;
+  int64_t count = 0;
+
+  void Append(int64_t i, T value, bool wanted) {
+    indices[count] = static_cast<int32_t>(i);
+    values[count] = value;
+    count += wanted;
+  }
+};
+
+/// Appends the lanes of `value`, elements from `i` on, whose key is at least `threshold`.
+template <typename V, typename T = ElementOf<V>>
+inline void AppendLanes(Found<T>& found, int64_t i, V value, IntegerOf<T> threshold) {
+#if defined(THINWIRE_ISA_avx512) || defined(THINWIRE_ISA_avx2)
+  if constexpr (sizeof(V) > sizeof(T) && sizeof(T) == 4) {
+    Ints lanes{};
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane;
+    const Ints indices = lanes + static_cast<int32_t>(i), keys = (Ints)value & 0x7FFFFFFF;
+#if defined(THINWIRE_ISA_avx512)
+    const __mmask16 wanted = _mm512_cmpge_epi32_mask((__m512i)keys, _mm512_set1_epi32(threshold));
+    _mm512_storeu_si512(found.indices + found.count,
+                        _mm512_maskz_compress_epi32(wanted, (__m512i)indices));
+    _mm512_storeu_ps(found.values + found.count, _mm512_maskz_compress_ps(wanted, value));
+    found.count += __builtin_popcount(wanted);
+#else
+    const uint32_t wanted =
+        static_cast<uint32_t>(_mm256_movemask_ps((__m256)(keys > threshold - 1)));
+    // The numbers of the wanted lanes, a byte each, moved to the front.
+    const uint64_t bytes = _pdep_u64(wanted, 0x0101010101010101u) * 0xFF;
+    const __m256i front = _mm256_cvtepu8_epi32(
+        _mm_cvtsi64_si128(static_cast<int64_t>(_pext_u64(0x0706050403020100u, bytes))));
+    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(found.indices + found.count),
+                        _mm256_permutevar8x32_epi32((__m256i)indices, front));
+    _mm256_storeu_ps(found.values + found.count, _mm256_permutevar8x32_ps(value, front));
+    found.count += __builtin_popcount(wanted);
+#endif
+    return;
+  }
+#endif
+  if constexpr (sizeof(V) == sizeof(T)) {
+    found.Append(i, value, MagnitudeKey(value) >= threshold);
+  } else {
+    for (int lane = 0; lane < static_cast<int>(sizeof(V) / sizeof(T)); ++lane) {
+      const T element = value[lane];
+      found.Append(i + lane, element, MagnitudeKey(element) >= threshold);
+    }
+  }
+}
+
+}  // namespace
+
+template <typename T>
+int64_t CollectLarge(const CollectArguments<T>& arguments, typename FlatKernels<T>::Key threshold,
+                     int64_t begin, int64_t end, int32_t* indices, T* values) {
+  const CollectArguments<T> a = arguments;
+  Found<T> found{indices, values};
+  ForEach<T>(end - begin, [&]<typename V>(int64_t offset) {
+    const int64_t i = begin + offset;
+    V value = InputAt<V>(a.input, i);
+    if (a.state != nullptr) value += a.state_factor * Load<V>(a.state + i);
+    AppendLanes(found, i, value, threshold);
+  });
+  return found.count;
+}
+
+template int64_t CollectLarge(const CollectArguments<float>&, int32_t, int64_t, int64_t, int32_t*,
+                              float*);
+template int64_t CollectLarge(const CollectArguments<double>&, int64_t, int64_t, int64_t, int32_t*,
+                              double*);
+
+}  // namespace thinwire::cpu::THINWIRE_ISA
