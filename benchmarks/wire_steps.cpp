@@ -1,8 +1,8 @@
 // Times an optimizer's steps on a vector of ResNet-18's size, on as many ranks as mpirun starts:
 //   wire_steps METHOD STEPS [INDEX_CODING VALUE_TYPE]
 // Gradients are random, each rank's its own, and the same in every step, so that a step is the
-// optimizer's work and its messages alone. The two steps before those that count are the first, in
-// which memory and connections are made, and 1-bit Adam's last one without compression.
+// optimizer's work and its messages alone. Two steps go before those that count: connections and
+// memory are made in them, and the first is 1-bit Adam's only one without compression.
 // Rank 0 prints one line: milliseconds a step (median), of these in collectives, and bytes a step
 // that a rank sent or received, whichever is more.
 #include <fmt/format.h>
@@ -76,7 +76,7 @@ void Run(Communicator& communicator, Device& device, const OptimizerOptions& opt
 }
 
 OptimizerOptions ReadOptions(int argc, char** argv) {
-  OptimizerOptions options{.name = argv[1], .freeze_steps = kUncounted};
+  OptimizerOptions options{.name = argv[1], .freeze_steps = 1};
   if (argc == 5) {
     options.index_coding = argv[3];
     options.value_type = argv[4];
