@@ -1,4 +1,4 @@
-// A CompressionInput as typed pointers and numbers.
+// A CompressionInput as the kernels want it.
 #pragma once
 
 #include "kernels/compression.h"
@@ -15,16 +15,5 @@ InputArguments<T> ArgumentsOf(const CompressionInput& input) {
           .weight_decay = static_cast<T>(input.weight_decay),
           .decayed_size = input.parameters ? input.decayed_size : 0};
 }
-
-template <typename T>
-struct TypedInput : InputArguments<T> {
-  explicit TypedInput(const CompressionInput& input) : InputArguments<T>(ArgumentsOf<T>(input)) {}
-
-  T operator()(int64_t i) const {
-    T value = this->gradient_scale * this->values[i];
-    if (i < this->decayed_size) value += this->weight_decay * this->parameters[i];
-    return this->factor * value;
-  }
-};
 
 }  // namespace thinwire::cpu

@@ -13,16 +13,18 @@ void Gather(const CompressionInput& input, ConstView state, int state_factor, Co
   assert(indices.size == values.size && indices.type == DataType::kInt32);
   assert(input.values.type == values.type);
   WithFloatingType(values.type, [&]<typename T>() {
-    const TypedInput<T> in(input);
+    const InputArguments<T> in = ArgumentsOf<T>(input);
     const int32_t* at = indices.as<int32_t>();
     const T* other = state.as<T>();
-    const T factor = static_cast<T>(state_factor);
     T* to = values.as<T>();
     constexpr int64_t kChunk = 16384;
     ParallelFor(indices.size, kChunk, [&](int64_t begin, int64_t end) {
       for (int64_t j = begin; j < end; ++j) {
-        const T value = in(at[j]);
-        to[j] = state_factor == 0 ? value : value + factor * other[at[j]];
+        const int64_t i = at[j];
+        T value = in.gradient_scale * in.values[i];
+        if (i < in.decayed_size) value += in.weight_decay * in.parameters[i];
+        value *= in.factor;
+        to[j] = state_factor == 0 ? value : value + static_cast<T>(state_factor) * other[i];
       }
     });
   });

@@ -141,6 +141,12 @@ struct FlatKernels {
   /// average = decay * average + complement * x
   void (*average)(const T* x, T decay, T complement, T* average, int64_t count);
 
+  /// y = input + beta * y, for elements [begin, end); y is not read if beta is 0.
+  void (*evaluate)(const InputArguments<T>&, T beta, T* y, int64_t begin, int64_t end);
+  /// sum[i] = factor * (parts[i] + parts[part_size + i] + …), for elements [begin, end).
+  void (*sum_parts)(const T* parts, int64_t size, int64_t part_size, double factor, T* sum,
+                    int64_t begin, int64_t end);
+
   double (*sum_of_squares)(const T* x, int64_t count);
   /// Index of the first NaN or Inf, or -1.
   int64_t (*first_non_finite)(const T* x, int64_t count);

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/compression_input.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
 
 namespace thinwire::cpu {
@@ -16,13 +17,9 @@ constexpr int64_t kChunk = 16384;
 void Evaluate(const CompressionInput& input, double beta, View y) {
   assert(input.values.size == y.size && input.values.type == y.type);
   WithFloatingType(y.type, [&]<typename T>() {
-    const TypedInput<T> in(input);
-    T* out = y.as<T>();
-    const T keep = static_cast<T>(beta);
+    const auto arguments = ArgumentsOf<T>(input);
     ParallelFor(y.size, kChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        out[i] = beta == 0 ? in(i) : in(i) + keep * out[i];
-      }
+      Isa().flat<T>().evaluate(arguments, static_cast<T>(beta), y.as<T>(), begin, end);
     });
   });
 }
@@ -44,22 +41,22 @@ void ScatterAdd(ConstView indices, ConstView values, double factor, View y) {
 void SumParts(ConstView parts, double factor, View sum) {
   assert(parts.type == sum.type && (sum.size == 0 || parts.size % sum.size == 0));
   const int64_t n = sum.size;
-  auto add = [&]<typename T>() {
-    const T* from = parts.as<T>();
-    T* to = sum.as<T>();
+  if (sum.type == DataType::kInt32) {
+    const int32_t* from = parts.as<int32_t>();
     ParallelFor(n, kChunk, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         double total = 0;
-        for (int64_t j = i; j < parts.size; j += n) total += static_cast<double>(from[j]);
-        to[i] = static_cast<T>(factor * total);
+        for (int64_t j = i; j < parts.size; j += n) total += from[j];
+        sum.as<int32_t>()[i] = static_cast<int32_t>(factor * total);
       }
     });
-  };
-  if (sum.type == DataType::kInt32) {
-    add.operator()<int32_t>();
-  } else {
-    WithFloatingType(sum.type, add);
+    return;
   }
+  WithFloatingType(sum.type, [&]<typename T>() {
+    ParallelFor(n, kChunk, [&](int64_t begin, int64_t end) {
+      Isa().flat<T>().sum_parts(parts.as<T>(), parts.size, n, factor, sum.as<T>(), begin, end);
+    });
+  });
 }
 
 }  // namespace thinwire::cpu

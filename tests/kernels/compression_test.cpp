@@ -191,5 +191,22 @@ TYPED_TEST(CompressionTest, NaNAndInfinityShowInTheSumOfTheirGroupAlone) {
   });
 }
 
+TEST(CpuCompression, SumsDoNotDependOnTheNumberOfThreads) {
+  for (const Layout& layout : Layouts()) {
+    SCOPED_TRACE(layout.name);
+    std::vector<std::vector<double>> sums;
+    for (const int threads : {1, 2, 3}) {
+      const auto device = MakeCpuDevice(threads);
+      const TestInput<float> input(*device, layout, {.values = Normal(layout.shape.size, 1)});
+      const Output output(*device, layout.shape);
+      device->MakeSignCompression(layout.shape)->Pack(input, output.bits, output.sums);
+      sums.push_back(output.sums.Read());
+    }
+    EXPECT_EQ(sums[0], sums[1]);
+    EXPECT_EQ(sums[0], sums[2]);
+  }
+  MakeCpuDevice(2);
+}
+
 }  // namespace
 }  // namespace thinwire

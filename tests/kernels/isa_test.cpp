@@ -205,5 +205,107 @@ TEST(Isa, TheMaskFromXIsTheForwardPassesSign) {
   });
 }
 
+// Sums of magnitudes too: what they add up has the same order everywhere.
+TEST(Isa, PassesOfTheScaledSignAreExact) {
+  constexpr int64_t size = 32 * 37;
+  constexpr std::pair<int64_t, int64_t> ranges[] = {
+      {0, size}, {32, 64}, {5, 32}, {64, 65}, {70, 95}};
+  // Values of full precision, which no product with a factor can change.
+  Aligned values(RandomNormal(size, 1)), target(RandomNormal(size, 3));
+  const std::vector<float> start = RandomNormal(size, 4);
+  const std::vector<float> scales[] = {{0.3f, 0.7f}, {0.1f, 0.9f}, {0.2f, 1.1f}};
+  std::vector<std::vector<uint32_t>> messages;
+  std::vector<const uint32_t*> words;
+  std::vector<const float*> message_scales;
+  for (uint32_t m = 0; m < 3; ++m) {
+    RandomStream random(7, m);
+    std::vector<uint32_t> bits(size / 32);
+    for (uint32_t& word : bits) word = random.Next();
+    messages.push_back(bits);
+    message_scales.push_back(scales[m].data());
+  }
+  for (const auto& message : messages) words.push_back(message.data());
+  for (const auto& [begin, end] : ranges) {
+    for (const bool squares : {false, true}) {
+      auto passes = [&](const IsaKernels& isa, bool stream) {
+        std::vector<std::vector<double>> results;
+        const auto& kernels = isa.float32;
+        for (const auto pack : {kernels.pack, kernels.pack_difference, kernels.pack_sum,
+                                kernels.pack_mean_difference, kernels.pack_mean_sum}) {
+          Aligned state(start);
+          std::vector<uint32_t> bits(size / 32, 0xA5A5A5A5u);
+          PackArguments<float> a;
+          a.input = {.values = values.data(),
+                     .parameters = nullptr,
+                     .factor = 1,
+                     .gradient_scale = 1,
+                     .weight_decay = 0,
+                     .decayed_size = 0};
+          a.messages = {words.data(), message_scales.data(), 3, 1};
+          a.pending = {words[0], 0.3f};
+          a.settle = true;
+          a.state = state.data();
+          a.target = target.data();
+          a.bits = bits.data();
+          a.squares = squares;
+          const double sum = pack(a, begin, end);
+          const auto read = state.Read();
+          results.emplace_back(read.begin(), read.end());
+          results.emplace_back(bits.begin(), bits.end());
+          results.push_back({sum});
+        }
+        Aligned y(start);
+        kernels.mean_of_signs({words.data(), message_scales.data(), 3, 0}, false, stream, y.data(),
+                              begin, end);
+        kernels.mean_of_signs({words.data(), message_scales.data(), 2, 0}, true, stream, y.data(),
+                              begin, end);
+        kernels.add_signs({words[1], 0.3f}, y.data(), begin, end);
+        kernels.settle_error(0.3f, y.data(), begin, end);
+        const auto read = y.Read();
+        results.emplace_back(read.begin(), read.end());
+        return results;
+      };
+      const auto expected = passes(Portable(), false);
+      ForEachIsa(
+          [&](const IsaKernels& isa, bool stream) { EXPECT_EQ(passes(isa, stream), expected); });
+    }
+  }
+}
+
+TEST(Isa, LargeElementsAreCollectedExactly) {
+  constexpr int64_t size = 1027;
+  Aligned x(RandomNormal(size, 1)), state(RandomNormal(size, 2));
+  for (const float threshold : {0.0f, 0.5f, 2.0f, 9.0f}) {
+    auto found = [&](const IsaKernels& isa) {
+      int32_t key;
+      std::memcpy(&key, &threshold, sizeof(key));
+      CollectArguments<float> a{};
+      a.input = {.values = x.data(),
+                 .parameters = nullptr,
+                 .factor = 1,
+                 .gradient_scale = 1,
+                 .weight_decay = 0,
+                 .decayed_size = 0};
+      a.state = state.data();
+      a.state_factor = -1;
+      std::vector<int32_t> indices(size + 16);
+      std::vector<float> values(size + 16);
+      const int64_t count =
+          isa.float32.collect_large(a, key, 3, size, indices.data(), values.data());
+      indices.resize(static_cast<size_t>(count));
+      values.resize(static_cast<size_t>(count));
+      return std::make_pair(indices, values);
+    };
+    std::pair<std::vector<int32_t>, std::vector<float>> expected;
+    for (int32_t i = 3; i < size; ++i) {
+      const float v = x.data()[i] - state.data()[i];
+      if (std::abs(v) < threshold) continue;
+      expected.first.push_back(i);
+      expected.second.push_back(v);
+    }
+    ForEachIsa([&](const IsaKernels& isa, bool) { EXPECT_EQ(found(isa), expected); });
+  }
+}
+
 }  // namespace
 }  // namespace thinwire::cpu

@@ -1,4 +1,4 @@
-// Evaluate, ScatterAdd and SumParts against float64 loops.
+// Evaluate, Gather, ScatterAdd and SumParts against float64 loops.
 #include <cmath>
 #include <numeric>
 
@@ -81,6 +81,44 @@ TYPED_TEST(SumsTest, EvaluateWithoutFactorsCopies) {
     EXPECT_EQ(y.Read(), input.Read());
     device.Evaluate({.values = input, .factor = -1}, 1, input);  // in place
     EXPECT_EQ(input.Read(), std::vector<T>(1000));
+  });
+}
+
+TYPED_TEST(SumsTest, GatherTakesInputAndStateAtIndices) {
+  Device& device = *this->device_;
+  this->ForBothTypes([&]<typename T>() {
+    for (const int64_t size : kSizes) {
+      reference::Input in{.values = Normal(size, 1),
+                          .factor = 0.3,
+                          .gradient_scale = 1.7,
+                          .parameters = Normal(size, 2),
+                          .weight_decay = 0.1,
+                          .decayed_size = size / 2};
+      const Values state = Normal(size, 3), dense = reference::Evaluate(in);
+      std::vector<int32_t> indices;
+      for (int64_t i = 0; i < size; i += 1 + i % 3) indices.push_back(static_cast<int32_t>(i));
+      const TestBuffer<T> values(device, As<T>(in.values), 1),
+          parameters(device, As<T>(in.parameters), 2), states(device, As<T>(state), 1),
+          scale(device, std::vector<T>{static_cast<T>(1.7)});
+      for (const int factor : {-1, 0, 1}) {
+        const TestBuffer<T> y(device, static_cast<int64_t>(indices.size()), 3);
+        device.Gather({.values = values,
+                       .factor = in.factor,
+                       .gradient_scale = scale,
+                       .parameters = parameters,
+                       .weight_decay = in.weight_decay,
+                       .decayed_size = in.decayed_size},
+                      factor == 0 ? ConstView{} : ConstView(states), factor,
+                      TestBuffer<int32_t>(device, indices), y);
+        Values expected;
+        for (const int32_t i : indices) {
+          expected.push_back(dense[static_cast<size_t>(i)] + factor * state[static_cast<size_t>(i)]);
+        }
+        // Normal values are below 6; every factor and every operation rounds once.
+        reference::ExpectNear(y.Read(), expected,
+                              [](size_t) { return reference::Tolerance<T>(8, 12); });
+      }
+    }
   });
 }
 

@@ -20,6 +20,11 @@ void Scale(const T* x, T factor, T* y, int64_t count, bool stream);
 template <typename T>
 void Average(const T* x, T decay, T complement, T* average, int64_t count);
 template <typename T>
+void Evaluate(const InputArguments<T>& input, T beta, T* y, int64_t begin, int64_t end);
+template <typename T>
+void SumParts(const T* parts, int64_t size, int64_t part_size, double factor, T* sum, int64_t begin,
+              int64_t end);
+template <typename T>
 double SumOfSquares(const T* x, int64_t count);
 template <typename T>
 int64_t FirstNonFinite(const T* x, int64_t count);

@@ -12,6 +12,8 @@ constexpr FlatKernels<T> Flat() {
       .add = Add<T>,
       .scale = Scale<T>,
       .average = Average<T>,
+      .evaluate = Evaluate<T>,
+      .sum_parts = SumParts<T>,
       .sum_of_squares = SumOfSquares<T>,
       .first_non_finite = FirstNonFinite<T>,
       .momentum_update = MomentumUpdate<T>,
