@@ -9,8 +9,10 @@
 #include "comm/communicator.h"
 #include "kernels/error.h"
 #include "train/commands.h"
+#include "train/stop_signal.h"
 
 int main(int argc, char** argv) {
+  thinwire::TakeSignalsAside();
   std::optional<thinwire::MpiSession> mpi;
   std::string message;
   int status = 1;

@@ -15,8 +15,10 @@
 namespace thinwire {
 namespace {
 
-constexpr std::array<const char*, kPurposes> kPurposeNames = {"uplink", "downlink", "state",
-                                                              "control", "measurement"};
+/// What is counted on; measurements, the last purpose, are not.
+constexpr std::array<const char*, kPurposes - 1> kPurposeNames = {"uplink", "downlink", "state",
+                                                                  "control"};
+static_assert(static_cast<size_t>(Purpose::kMeasurement) == kPurposeNames.size());
 
 /// The part of a segment that lies in a server's range, in elements of the arena.
 Range PartIn(const Segment& segment, const Range& range) {

@@ -166,6 +166,8 @@ int RegressionTrainer::Run() {
   logged_step_ = step_;
   while (step_ < last_step()) {
     Step();
+    // Before a checkpoint, which knows what was sent so far.
+    const int signal = AgreeOnSignal(communicator_, StopSignal::received());
     if (step_ % settings_.log_interval == 0) LogStep();
     const int64_t check = settings_.replica_check_interval;
     if (check > 0 && step_ % check == 0) CheckReplicas(communicator_, arena_);
@@ -174,7 +176,7 @@ int RegressionTrainer::Run() {
     if (epoch_ends || last) FinishEpoch();
     const int64_t interval = settings_.checkpoint_interval;
     if (last || (interval > 0 ? step_ % interval == 0 : epoch_ends)) Save();
-    if (const int signal = AgreeOnSignal(communicator_, StopSignal::received()); signal != 0) {
+    if (signal != 0) {
       if (saved_step_ != step_) Save();
       progress_.Print(
           fmt::format("Stopped by signal {} after step {}; --resume auto goes on", signal, step_));

@@ -1,6 +1,9 @@
 #include "train/stop_signal.h"
 
+#include <unistd.h>
+
 #include <atomic>
+#include <thread>
 
 namespace thinwire {
 namespace {
@@ -11,6 +14,18 @@ static_assert(std::atomic<int>::is_always_lock_free);
 void Note(int signal) { received_signal = signal; }
 
 }  // namespace
+
+void TakeSignalsAside() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    for (;;) pause();
+  }).detach();
+}
 
 StopSignal::StopSignal() {
   received_signal = 0;

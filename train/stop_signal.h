@@ -5,6 +5,11 @@
 
 namespace thinwire {
 
+/// Keeps SIGINT and SIGTERM away from all threads but one that does nothing else; to be called first
+/// of all, as threads inherit it. oneDNN's matrix products use the stack pointer for memory of
+/// their own, where the frame of a signal's handler would overwrite what it finds.
+void TakeSignalsAside();
+
 /// While it lives, the first SIGINT or SIGTERM to this process is only noted; a second one ends the
 /// program as usual. One at a time.
 class StopSignal {

@@ -184,6 +184,8 @@ int Trainer::Run() {
   epoch_started_ = logged_at_ = Now();
   while (step_ < last_step()) {
     const StepResult result = Step();
+    // Before a checkpoint, which knows what was sent so far.
+    const int signal = AgreeOnSignal(communicator_, StopSignal::received());
     ShowStep(result);
     const int64_t check = settings_.replica_check_interval;
     if (check > 0 && step_ % check == 0) CheckReplicas(communicator_, arena_);
@@ -192,7 +194,7 @@ int Trainer::Run() {
     } else if (settings_.checkpoint_interval > 0 && step_ % settings_.checkpoint_interval == 0) {
       Save(false);
     }
-    if (const int signal = AgreeOnSignal(communicator_, StopSignal::received()); signal != 0) {
+    if (signal != 0) {
       if (saved_step_ != step_) Save(false);
       progress_.Print(
           fmt::format("Stopped by signal {} after step {}; --resume auto goes on", signal, step_));

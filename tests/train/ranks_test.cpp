@@ -125,7 +125,7 @@ TEST_F(RanksTest, BatchNormAndAveragesResumeBitForBit) {
   };
   run("whole", {"--checkpoint-hist", "1"});
   run("parts", {"--max-steps", "3"});
-  run("parts", {"--checkpoint-hist", "1", "--resume", "auto"});
+  run("parts", {"--checkpoint-hist", "1", "--max-steps", "0", "--resume", "auto"});
   ExpectSameRuns("whole", "parts");
   const Checkpoint common = ReadCheckpoint((folder_ / "whole") + "/checkpoints/step-00000004.ckpt");
   Checkpoint parts[2];
@@ -161,16 +161,19 @@ TEST_F(RanksTest, ProcessesGiveTheBytesOfThreads) {
 }
 
 TEST_F(RanksTest, AnotherNumberOfWorkersSaysWhatItDoes) {
-  for (const char* opt : {"cd-adam", "ef-sgdm", "onebit-adam", "momentum"}) {
+  for (const std::string opt : {"cd-adam", "ef-sgdm", "onebit-adam", "momentum"}) {
     const std::string run = folder_ / opt;
-    ASSERT_EQ(RunProgram(Workers(4, opt, {"--opt", opt, "--max-steps", "7"})).status, 0);
-    for (const int workers : {3, 4, 1}) {
+    const auto workers = [&](int count, const Arguments& more) {
+      Arguments all = {"--opt", opt, "--freeze-steps", "3"};
+      all.insert(all.end(), more.begin(), more.end());
+      return RunProgram(Workers(count, opt, all));
+    };
+    ASSERT_EQ(workers(4, {"--max-steps", "7"}).status, 0);
+    for (const int count : {3, 4, 1}) {
       const std::string steps = std::to_string(Steps(run).size() + 7);
-      const ProgramResult result = RunProgram(
-          Workers(workers, opt, {"--opt", opt, "--max-steps", steps, "--resume", "auto"}));
+      const ProgramResult result = workers(count, {"--max-steps", steps, "--resume", "auto"});
       ASSERT_EQ(result.status, 0) << result.errors;
-      EXPECT_NE(result.output.find("-> " + std::to_string(workers) + " workers: "),
-                std::string::npos)
+      EXPECT_NE(result.output.find("-> " + std::to_string(count) + " workers: "), std::string::npos)
           << result.output;
       EXPECT_EQ(Steps(run).size(), static_cast<size_t>(std::stoi(steps)));
     }

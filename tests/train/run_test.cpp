@@ -76,8 +76,12 @@ class ResumeTest : public RunTest, public ::testing::WithParamInterface<std::str
 
 // Stopped in the middle of an epoch (step 5 of 8) and of the second one (step 11).
 TEST_P(ResumeTest, GivesTheBytesOfAnUninterruptedRun) {
-  const Arguments settings = {"--opt",       GetParam(), "--lr",        "0.01",
-                              "--model-ema", "0.9",      "--clip-grad", "1"};
+  const Arguments settings = {"--opt",       GetParam(),
+                              "--lr",        "0.01",
+                              "--model-ema", "0.9",
+                              "--clip-grad", "1",
+                              "--freeze-steps", "7",
+                              "--error-average-period", "4"};
   const auto run = [&](const std::string& name, const Arguments& more) {
     Arguments all = settings;
     all.insert(all.end(), more.begin(), more.end());
