@@ -120,14 +120,14 @@ def main():
             for task, work in tasks.items():
                 keep(library, task, milliseconds(work))
 
-    print(f"{'':16}{'thinwire':>12}" + "".join(f"{name:>24}" for name in libraries))
+    print(f"{'':16}{'thinwire':>12}" + "".join(f"{name:>22}" for name in libraries))
     results = []
     for task in OURS:
         ours = best["thinwire", task]
         line = f"{task:16}{ours:9.2f} ms"
         for library in libraries:
             theirs = best[library, task]
-            line += f"{theirs:10.1f} ms{theirs / ours:7.1f} times"[:24].rjust(24)
+            line += f"{theirs:10.1f} ms ={theirs / ours:6.1f} x"
             results.append({"task": task, "library": library, "thinwire_ms": ours,
                             "library_ms": theirs, "ratio": theirs / ours})
         print(line)
