@@ -157,7 +157,7 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"value-type", 0, "Compression", kTrain, &S::value_type, "TYPE",
        "type of Top-K's and Rand-K's values on the wire", {}, ValueTypes},
       {"single-way", 0, "Compression", kTrain, &S::single_way, "on|off",
-       "compress what workers send only, where a method can compress both ways"},
+       "compress what workers send only; auto: off where a method can compress both ways"},
       {"error-average-period", 0, "Compression", kTrain, &S::error_average_period, "STEPS",
        "saef: steps between averages of the workers' errors, 0 for never", kNotNegative},
       {"freeze-steps", 0, "Compression", kTrain, &S::freeze_steps, "STEPS",

@@ -71,7 +71,7 @@ struct Settings {
   std::vector<std::string> uncompressed_tensors;
   std::string index_coding = "plain";
   std::string value_type = "f32";
-  bool single_way = false;
+  std::optional<bool> single_way;
   int64_t error_average_period = 0;  // 0: never
   int64_t freeze_steps = 0;
   bool bias_correction = false;

@@ -332,7 +332,7 @@ TEST(SettingsTest, CompressionReachesTheOptimizer) {
   EXPECT_EQ(options.index_coding, "packed");
   EXPECT_EQ(options.value_type, "bf16");
   EXPECT_EQ(options.server, "central");
-  EXPECT_TRUE(options.single_way);
+  EXPECT_EQ(options.single_way, true);
   EXPECT_EQ(options.error_average_period, 3);
   EXPECT_EQ(options.freeze_steps, 4);
   EXPECT_TRUE(options.bias_correction);
