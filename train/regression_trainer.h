@@ -56,6 +56,8 @@ class RegressionTrainer {
 
   void CompareData();
   void TakeGradient();
+  /// The parameters' bytes.
+  std::vector<std::byte> Point() const;
   void Step();
   void LogStep();
   /// The full objective and, unless `gradient_norm` is null, the norm of its gradient.
@@ -79,6 +81,8 @@ class RegressionTrainer {
   LogisticRegression model_;
   std::optional<LogisticRegression> test_model_;
   Buffer norm_, clip_scale_;  // one number each
+  Buffer known_gradient_;     // of all rows, at known_point_
+  std::vector<std::byte> known_point_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
   int64_t steps_per_epoch_ = 1;
