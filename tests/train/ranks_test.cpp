@@ -161,10 +161,10 @@ TEST_F(RanksTest, ProcessesGiveTheBytesOfThreads) {
 }
 
 TEST_F(RanksTest, AnotherNumberOfWorkersSaysWhatItDoes) {
-  for (const std::string opt : {"cd-adam", "ef-sgdm", "onebit-adam", "momentum"}) {
+  for (const std::string opt : {"cd-adam", "ef-sgdm", "ef21-bc", "momentum"}) {
     const std::string run = folder_ / opt;
     const auto workers = [&](int count, const Arguments& more) {
-      Arguments all = {"--opt", opt, "--freeze-steps", "3", "--lr", "0.0001"};
+      Arguments all = {"--opt", opt, "--lr", "0.0001"};
       all.insert(all.end(), more.begin(), more.end());
       return RunProgram(Workers(count, opt, all));
     };
