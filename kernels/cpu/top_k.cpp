@@ -108,10 +108,10 @@ class CpuTopK : public TopK {
   struct Found {
     int64_t offset, count;
   };
-  /// Of a task: how many of its elements lie above and at the cut, then where its output begins and
-  /// how many ties it may take.
+  /// Of a task: how many of its elements lie above and at the cut, how many of the latter it may
+  /// take, and where its output begins.
   struct Output {
-    int64_t above, ties, begin;
+    int64_t above, ties, taken_ties, begin;
   };
 
   Elements Collect(const cpu::CollectArguments<T>& v, Key threshold, int64_t task,
@@ -129,7 +129,11 @@ class CpuTopK : public TopK {
   /// Gathers at least k candidates, all that lie above some magnitude. Where that fails since too
   /// many lie at the magnitude itself, `ties` may be the answer.
   bool GatherCandidates(const cpu::CollectArguments<T>& v, std::optional<Cut>& ties) {
-    if (elements_ <= capacity_) return Gather(v, 0) == elements_;
+    if (elements_ <= capacity_) {
+      least_ = 0;
+      largest_ = kNaN;
+      return Gather(v, 0) == elements_;
+    }
     SampleKeys(v);
     const double expected = static_cast<double>(shape_.k) / static_cast<double>(elements_) *
                             static_cast<double>(keys_.size());
@@ -139,6 +143,8 @@ class CpuTopK : public TopK {
       const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(rank);
       std::nth_element(keys_.begin(), nth, keys_.end(), std::greater<>());
       const Key guess = *nth;
+      least_ = guess;
+      largest_ = *std::max_element(keys_.begin(), nth + 1);
       const int64_t count = Gather(v, guess);
       if (count < shape_.k) continue;
       if (count <= capacity_) return true;
@@ -186,30 +192,41 @@ class CpuTopK : public TopK {
     return gathered_;
   }
 
-  /// Bins of equal width find the keys among which the k-th largest is.
+  /// Calls function(part, begin, end) on the parts of the candidates.
+  template <typename Function>
+  void ForEachPart(const Function& function) {
+    cpu::ParallelChunks(kParts, [&](int64_t part) {
+      function(part, part * gathered_ / kParts, (part + 1) * gathered_ / kParts);
+    });
+  }
+
+  /// Bins of equal width between the guess and the sample's largest find the keys among which the
+  /// k-th largest is.
   Cut CutOfCandidates() {
-    Key least = kNaN, largest = 0;
-    for (int64_t i = 0; i < gathered_; ++i) {
-      const Key key = KeyOf(values_[static_cast<size_t>(i)]);
-      least = std::min(least, key);
-      largest = std::max(largest, key);
-    }
     int shift = 0;
-    while ((largest - least) >> shift >= kBins) ++shift;
-    std::array<int64_t, kBins> counts{};
-    const auto bin_of = [&](T value) {
-      return static_cast<size_t>((KeyOf(value) - least) >> shift);
-    };
-    for (int64_t i = 0; i < gathered_; ++i) ++counts[bin_of(values_[static_cast<size_t>(i)])];
-    const auto [bin, rank] = Descend(counts.data(), shape_.k);
-    keys_.clear();
-    for (int64_t i = 0; i < gathered_; ++i) {
-      const T value = values_[static_cast<size_t>(i)];
-      if (bin_of(value) == static_cast<size_t>(bin)) keys_.push_back(KeyOf(value));
-    }
-    const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(rank - 1);
+    while ((largest_ - least_) >> shift >= kBins) ++shift;
+    const auto bin_of = [&](Key key) { return (std::min(key, largest_) - least_) >> shift; };
+    std::fill(counts_.begin(), counts_.end(), 0);
+    ForEachPart([&](int64_t part, int64_t begin, int64_t end) {
+      int64_t* counts = counts_.data() + part * kBins;
+      for (int64_t i = begin; i < end; ++i)
+        ++counts[bin_of(KeyOf(values_[static_cast<size_t>(i)]))];
+    });
+    AddCounts();
+    const Place place = Descend(counts_.data(), shape_.k);
+    const Key bin = static_cast<Key>(place.bin);
+    keys_.resize(static_cast<size_t>(counts_[static_cast<size_t>(bin)]));
+    std::atomic<size_t> kept{0};
+    ForEachPart([&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Key key = KeyOf(values_[static_cast<size_t>(i)]);
+        if (bin_of(key) == bin) keys_[kept.fetch_add(1, std::memory_order_relaxed)] = key;
+      }
+    });
+    const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(place.rank - 1);
     std::nth_element(keys_.begin(), nth, keys_.end(), std::greater<>());
-    return {*nth, rank - std::count_if(keys_.begin(), nth, [&](Key key) { return key > *nth; })};
+    return {*nth,
+            place.rank - std::count_if(keys_.begin(), nth, [&](Key key) { return key > *nth; })};
   }
 
   struct Place {
@@ -220,6 +237,13 @@ class CpuTopK : public TopK {
     int64_t bin = kBins - 1;
     for (; counts[bin] < rank; --bin) rank -= counts[bin];
     return {bin, rank};
+  }
+
+  /// Adds all parts' counts to the first one's.
+  void AddCounts() {
+    for (size_t i = static_cast<size_t>(kBins); i < counts_.size(); ++i) {
+      counts_[i % static_cast<size_t>(kBins)] += counts_[i];
+    }
   }
 
   /// The k-th largest key, from its highest digit to its lowest.
@@ -242,11 +266,7 @@ class CpuTopK : public TopK {
           }
         }
       });
-      for (int64_t part = 1; part < kParts; ++part) {
-        for (int64_t bin = 0; bin < kBins; ++bin) {
-          counts_[static_cast<size_t>(bin)] += counts_[static_cast<size_t>(part * kBins + bin)];
-        }
-      }
+      AddCounts();
       const Place place = Descend(counts_.data(), rank);
       prefix = (prefix << width) | static_cast<Key>(place.bin);
       rank = place.rank;
@@ -268,28 +288,37 @@ class CpuTopK : public TopK {
       }
       outputs_[static_cast<size_t>(task)] = output;
     });
-    int64_t written = 0, ties = cut.ties;
+    int64_t written = 0, ties_left = cut.ties;
     for (Output& output : outputs_) {
-      output.ties = std::min(output.ties, ties);
       output.begin = written;
-      written += output.above + output.ties;
-      ties -= output.ties;
+      output.taken_ties = std::min(output.ties, ties_left);
+      written += output.above + output.taken_ties;
+      ties_left -= output.taken_ties;
     }
     assert(written == shape_.k);
     cpu::ParallelChunks(tasks_, [&](int64_t task) {
-      Output output = outputs_[static_cast<size_t>(task)];
-      const int64_t end = output.begin + output.above + output.ties;
+      const Output output = outputs_[static_cast<size_t>(task)];
+      const int64_t end = output.begin + output.above + output.taken_ties;
       if (output.begin == end) return;
       Scratch scratch;
       const Elements found = elements_of(task, scratch);
       int64_t to = output.begin;
-      for (int64_t i = 0; to < end; ++i) {
-        const Key key = KeyOf(found.values[i]);
-        const bool tie = key == cut.key && output.ties > 0;
+      const auto write_if = [&](int64_t i, bool chosen) {
         indices.as<int32_t>()[to] = found.indices[i];
         values.as<T>()[to] = found.values[i];
-        output.ties -= tie;
-        to += key > cut.key || tie;
+        to += chosen;
+      };
+      if (output.taken_ties == 0 || output.taken_ties == output.ties) {
+        const Key least = output.taken_ties == 0 ? cut.key + 1 : cut.key;
+        for (int64_t i = 0; to < end; ++i) write_if(i, KeyOf(found.values[i]) >= least);
+        return;
+      }
+      int64_t ties = output.taken_ties;
+      for (int64_t i = 0; to < end; ++i) {
+        const Key key = KeyOf(found.values[i]);
+        const bool tie = key == cut.key && ties > 0;
+        ties -= tie;
+        write_if(i, key > cut.key || tie);
       }
     });
   }
@@ -299,11 +328,13 @@ class CpuTopK : public TopK {
   std::vector<size_t> first_piece_;  // of each task, and the end
   int64_t tasks_ = 0, elements_ = 0;
 
-  // Candidates, in the order in which tasks came; of each task where they are.
+  // Candidates, in the order in which tasks came; of each task where they are. None lies below
+  // least_; few above largest_.
   int64_t capacity_ = 0, gathered_ = 0;
   std::vector<int32_t> indices_;
   std::vector<T> values_;
   std::vector<Found> found_;
+  Key least_ = 0, largest_ = 0;
 
   std::vector<Key> keys_;
   std::vector<Output> outputs_;

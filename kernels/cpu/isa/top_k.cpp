@@ -68,17 +68,83 @@ inline void AppendLanes(Found<T>& found, int64_t i, V value, IntegerOf<T> thresh
 
 }  // namespace
 
+namespace {
+
+/// The elements of V from `i` on.
+template <typename V>
+inline V ValueAt(const CollectArguments<ElementOf<V>>& a, int64_t i) {
+  V value = InputAt<V>(a.input, i);
+  if (a.state != nullptr) value += a.state_factor * Load<V>(a.state + i);
+  return value;
+}
+
+/// Bit `lane`: whether the key of that lane is at least `threshold`.
+template <typename V, typename T = ElementOf<V>>
+inline uint64_t LargeLanes(V value, IntegerOf<T> threshold) {
+  const IntegersOf<T> keys =
+      (IntegersOf<T>)value & static_cast<IntegerOf<T>>(~(uint64_t{1} << (8 * sizeof(T) - 1)));
+  const V large = (V)(keys >= threshold);
+#if defined(THINWIRE_ISA_avx2)
+  if constexpr (sizeof(T) == 4) {
+    return static_cast<uint32_t>(_mm256_movemask_ps((__m256)large));
+  } else {
+    return static_cast<uint32_t>(_mm256_movemask_pd((__m256d)large));
+  }
+#else
+  uint64_t bits = 0;
+  for (int lane = 0; lane < static_cast<int>(sizeof(V) / sizeof(T)); ++lane) {
+    bits |= static_cast<uint64_t>(((IntegersOf<T>)large)[lane] & 1) << lane;
+  }
+  return bits;
+#endif
+}
+
+/// Appends the large ones of the elements [begin, end), however many they are.
+template <typename T>
+__attribute__((noinline)) void AppendAll(const CollectArguments<T>& a, int64_t begin, int64_t end,
+                                         IntegerOf<T> threshold, Found<T>& result) {
+  Found<T> found = result;
+  ForEach<T>(end - begin, [&]<typename V>(int64_t offset) {
+    AppendLanes(found, begin + offset, ValueAt<V>(a, begin + offset), threshold);
+  });
+  result = found;
+}
+
+}  // namespace
+
 template <typename T>
 int64_t CollectLarge(const CollectArguments<T>& arguments, typename FlatKernels<T>::Key threshold,
                      int64_t begin, int64_t end, int32_t* indices, T* values) {
   const CollectArguments<T> a = arguments;
   Found<T> found{indices, values};
-  ForEach<T>(end - begin, [&]<typename V>(int64_t offset) {
-    const int64_t i = begin + offset;
-    V value = InputAt<V>(a.input, i);
-    if (a.state != nullptr) value += a.state_factor * Load<V>(a.state + i);
-    AppendLanes(found, i, value, threshold);
-  });
+#if defined(THINWIRE_ISA_avx512)
+  AppendAll(a, begin, end, threshold, found);  // which packs the found lanes by itself
+#else
+  // Most blocks hold none to few: their bits are looked through two at a time, without a branch
+  // that could be guessed wrong for each.
+  using V = VectorOf<T>;
+  constexpr int64_t kBlock = 64, kLanesOfV = sizeof(V) / sizeof(T), kFew = 8;
+  int64_t block = begin;
+  for (; block + kBlock <= end; block += kBlock) {
+    uint64_t large = 0;
+    for (int64_t lane = 0; lane < kBlock; lane += kLanesOfV) {
+      large |= LargeLanes<V>(ValueAt<V>(a, block + lane), threshold) << lane;
+    }
+    const int count = __builtin_popcountll(large);
+    if (count > kFew) {
+      AppendAll(a, block, block + kBlock, threshold, found);
+      continue;
+    }
+    for (int pairs = count <= 2 ? 1 : (count + 1) / 2; pairs > 0; --pairs) {
+      for (int i = 0; i < 2; ++i) {
+        const int64_t at = block + __builtin_ctzll(large | uint64_t{1} << (kBlock - 1));
+        found.Append(at, ValueAt<T>(a, at), large != 0);
+        large &= large - 1;
+      }
+    }
+  }
+  AppendAll(a, block, end, threshold, found);
+#endif
   return found.count;
 }
 
