@@ -26,11 +26,8 @@ Buffer::~Buffer() {
 }
 
 std::unique_ptr<Device> MakeDevice(const std::string& name, int threads) {
+  if (name == "cuda" || (name == "auto" && CudaDeviceCount() > 0)) return MakeCudaDevice(0);
   if (name == "cpu" || name == "auto") return MakeCpuDevice(threads);
-  if (name == "cuda") {
-    throw Error("--device cuda: this build of thinwire has no CUDA backend", "use --device cpu",
-                Error::Kind::kUsage);
-  }
   throw Error("--device " + name + ": no such device", "use cpu, cuda or auto",
               Error::Kind::kUsage);
 }

@@ -134,4 +134,10 @@ std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0);
 /// The CPU, with `threads` threads (0: as OpenMP decides, OMP_NUM_THREADS).
 std::unique_ptr<Device> MakeCpuDevice(int threads = 0);
 
+/// GPUs that this process can use; 0, too, where there is no driver or the build lacks CUDA.
+int CudaDeviceCount();
+/// GPU number `ordinal`. Drive it from the thread that made it.
+/// @throws Error (usage) if there is no such GPU, or the build lacks CUDA.
+std::unique_ptr<Device> MakeCudaDevice(int ordinal);
+
 }  // namespace thinwire

@@ -16,7 +16,16 @@ namespace thinwire {
 struct CpuBackend {
   static std::unique_ptr<Device> Make() { return MakeCpuDevice(2); }
 };
+struct CudaBackend {
+  static std::unique_ptr<Device> Make() {
+    return CudaDeviceCount() > 0 ? MakeCudaDevice(0) : nullptr;
+  }
+};
+#if defined(THINWIRE_TEST_CUDA)
+using Backends = ::testing::Types<CudaBackend>;
+#else
 using Backends = ::testing::Types<CpuBackend>;
+#endif
 
 template <typename T>
 constexpr DataType DataTypeOf();
@@ -81,6 +90,12 @@ inline std::vector<float> RandomNormal(int64_t size, uint64_t seed, float scale 
 template <typename Backend>
 class DeviceTest : public ::testing::Test {
  protected:
+  void SetUp() override {
+    if (device_ == nullptr) {
+      GTEST_SKIP() << "no GPU here, and no THINWIRE_GPU_TEST_LAUNCHER that simulates one";
+    }
+  }
+
   std::unique_ptr<Device> device_ = Backend::Make();
 };
 

@@ -1,0 +1,201 @@
+// A GPU as a device: calls enqueue on one stream and return.
+#include <fmt/format.h>
+
+#include <string>
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/queue.h"
+#include "kernels/device.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+std::string Mebibytes(int64_t bytes) {
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+[[noreturn]] void Absent(const char* what) {
+  throw Error(fmt::format("{}: not on CUDA yet", what), "");
+}
+
+class CudaDevice : public Device {
+ public:
+  explicit CudaDevice(int ordinal) {
+    queue_.device = ordinal;
+    MakeCurrent();
+    cudaDeviceProp properties{};
+    THINWIRE_CUDA_CHECK(cudaGetDeviceProperties(&properties, ordinal));
+    queue_.multiprocessors = properties.multiProcessorCount;
+    description_ = fmt::format("{} (CUDA device {}), {} multiprocessors, {:.0f} GiB",
+                               properties.name, ordinal, properties.multiProcessorCount,
+                               static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+    THINWIRE_CUDA_CHECK(cudaStreamCreateWithFlags(&queue_.stream, cudaStreamNonBlocking));
+  }
+
+  ~CudaDevice() override {
+    workspace_ = Buffer();
+    cudaStreamDestroy(queue_.stream);
+  }
+
+  const char* kind() const override { return "cuda"; }
+  std::string description() const override { return description_; }
+
+  Buffer Allocate(int64_t bytes) override {
+    MakeCurrent();
+    void* data = nullptr;
+    const cudaError_t status =
+        bytes < 0 ? cudaErrorMemoryAllocation
+                  : cudaMalloc(&data, static_cast<size_t>(bytes == 0 ? 1 : bytes));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      size_t free = 0, total = 0;
+      cudaMemGetInfo(&free, &total);
+      throw Error(fmt::format("out of memory on CUDA device {}: asked for {} on top of {} in use, "
+                              "and {} of {} are free",
+                              queue_.device, Mebibytes(bytes), Mebibytes(allocated_bytes_),
+                              Mebibytes(static_cast<int64_t>(free)),
+                              Mebibytes(static_cast<int64_t>(total))),
+                  "use a smaller batch or model");
+    }
+    THINWIRE_CUDA_CHECK(status);
+    allocated_bytes_ += bytes;
+    Buffer buffer(this, data, bytes);
+    Zero(buffer.view(DataType::kUint8));
+    return buffer;
+  }
+
+  void ReserveWorkspace(int64_t bytes) override {
+    if (bytes <= workspace_.bytes()) return;
+    workspace_ = Buffer();
+    workspace_ = Allocate(bytes);
+  }
+  View workspace() override { return workspace_.view(DataType::kUint8); }
+  int64_t allocated_bytes() const override { return allocated_bytes_; }
+
+  void CopyFromHost(const void* source, View destination) override {
+    CopyBytes(source, destination.data, destination.size * SizeOf(destination.type),
+              cudaMemcpyHostToDevice);
+  }
+  void CopyToHost(ConstView source, void* destination) override {
+    CopyBytes(source.data, destination, source.size * SizeOf(source.type), cudaMemcpyDeviceToHost);
+    Synchronize();
+  }
+  void Copy(ConstView source, View destination) override {
+    CopyBytes(source.data, destination.data, source.size * SizeOf(source.type),
+              cudaMemcpyDeviceToDevice);
+  }
+  void Zero(View destination) override {
+    const auto bytes = static_cast<size_t>(destination.size * SizeOf(destination.type));
+    if (bytes > 0) {
+      THINWIRE_CUDA_CHECK(cudaMemsetAsync(destination.data, 0, bytes, queue_.stream));
+    }
+  }
+  void Synchronize() override { THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream)); }
+
+  std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape&) override {
+    Absent("convolution");
+  }
+  std::unique_ptr<Linear> MakeLinear(const LinearShape&) override { Absent("linear"); }
+  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape&) override {
+    Absent("batch norm");
+  }
+  std::unique_ptr<Pooling> MakePooling(const PoolingShape&) override { Absent("pooling"); }
+  std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
+      const GlobalAveragePoolingShape&) override {
+    Absent("global average pooling");
+  }
+  std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape&) override {
+    Absent("pad shortcut");
+  }
+  std::unique_ptr<Loss> MakeLoss(const LossShape&) override { Absent("loss"); }
+  std::unique_ptr<SignCompression> MakeSignCompression(const SignShape&) override {
+    Absent("sign compression");
+  }
+  std::unique_ptr<TopK> MakeTopK(const TopKShape&) override { Absent("Top-K"); }
+  std::unique_ptr<Regression> MakeRegression(const RegressionShape&) override {
+    Absent("regression");
+  }
+
+  void Add(ConstView a, ConstView b, bool relu, View y) override {
+    cuda::Add(queue_, a, b, relu, y);
+  }
+  void Relu(ConstView x, View y) override { cuda::Relu(queue_, x, y); }
+  void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) override {
+    cuda::ReluBackward(queue_, y, y_gradient, x_gradient);
+  }
+  void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) override {
+    cuda::Dropout(queue_, x, rate, seed, step, y);
+  }
+  void Scale(ConstView x, double scale, View y) override { cuda::Scale(queue_, x, scale, y); }
+  void Average(ConstView x, double decay, View average) override {
+    cuda::Average(queue_, x, decay, average);
+  }
+  void Evaluate(const CompressionInput&, double, View) override { Absent("evaluate"); }
+  void Gather(const CompressionInput&, ConstView, int, ConstView, View) override {
+    Absent("gather");
+  }
+  void ScatterAdd(ConstView, ConstView, double, View) override { Absent("scatter-add"); }
+  void SumParts(ConstView, double, View) override { Absent("sum of parts"); }
+
+  void SumOfSquares(ConstView, View) override { Absent("sum of squares"); }
+  void ClipScale(ConstView, double, View) override { Absent("clip scale"); }
+  int64_t FirstNonFinite(ConstView) override { Absent("first non-finite"); }
+
+  void Update(const MomentumUpdate&, ConstView, View, View) override { Absent("update"); }
+  void Update(const AdamUpdate&, ConstView, View, View, View, View) override { Absent("update"); }
+  void Update(const RmspropUpdate&, ConstView, View, View, View) override { Absent("update"); }
+  void Update(const SignSgdUpdate&, ConstView, View, View) override { Absent("update"); }
+  void Update(const FrozenAdamUpdate&, ConstView, ConstView, View) override { Absent("update"); }
+
+ private:
+  /// CUDA's current device belongs to the calling thread.
+  void MakeCurrent() const { THINWIRE_CUDA_CHECK(cudaSetDevice(queue_.device)); }
+
+  void CopyBytes(const void* source, void* destination, int64_t bytes, cudaMemcpyKind kind) {
+    if (bytes == 0) return;
+    THINWIRE_CUDA_CHECK(
+        cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind, queue_.stream));
+  }
+
+  void Free(void* data, int64_t bytes) override {
+    cudaSetDevice(queue_.device);
+    cudaFree(data);  // waits for work that uses it
+    allocated_bytes_ -= bytes;
+  }
+
+  cuda::Queue queue_;
+  std::string description_;
+  int64_t allocated_bytes_ = 0;
+  Buffer workspace_;
+};
+
+}  // namespace
+
+int CudaDeviceCount() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return count;
+}
+
+std::unique_ptr<Device> MakeCudaDevice(int ordinal) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    throw Error(fmt::format("--device cuda: no GPU can be used: {}",
+                            status == cudaSuccess ? "there is none" : cudaGetErrorString(status)),
+                "check nvidia-smi, or use --device cpu", Error::Kind::kUsage);
+  }
+  if (ordinal < 0 || ordinal >= count) {
+    throw Error(fmt::format("CUDA device {}: this machine has {}", ordinal, count),
+                fmt::format("use one of 0 to {}", count - 1), Error::Kind::kUsage);
+  }
+  return std::make_unique<CudaDevice>(ordinal);
+}
+
+}  // namespace thinwire

@@ -1,0 +1,41 @@
+// The one way to launch a kernel: it names the kernel where the launch fails.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/queue.h"
+
+namespace thinwire::cuda {
+
+struct Grid {
+  int64_t blocks = 1;
+  int threads = 256;
+  int64_t shared_bytes = 0;
+};
+
+/// As many blocks of `threads` as keep the device busy, and no more than `items` need.
+inline Grid GridFor(const Queue& queue, int64_t items, int threads = 256) {
+  constexpr int64_t kResident = 2048;  // threads of a multiprocessor
+  const int64_t needed = (items + threads - 1) / threads;
+  const int64_t most = queue.multiprocessors * (kResident / threads);
+  return {.blocks = needed < most ? needed : most, .threads = threads};
+}
+
+template <typename... Parameters, typename... Arguments>
+void Launch(const char* name, const Queue& queue, const Grid& grid, void (*kernel)(Parameters...),
+            Arguments&&... arguments) {
+  if (grid.blocks == 0) return;
+  cudaLaunchConfig_t configuration{};
+  configuration.gridDim = dim3(static_cast<unsigned>(grid.blocks));
+  configuration.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  configuration.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
+  configuration.stream = queue.stream;
+  Check(cudaLaunchKernelEx(&configuration, kernel, std::forward<Arguments>(arguments)...), name,
+        __FILE__, __LINE__);
+}
+
+}  // namespace thinwire::cuda
