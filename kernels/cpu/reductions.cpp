@@ -8,22 +8,19 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/sum_tree.h"
 
 namespace thinwire::cpu {
 namespace {
 
-constexpr int64_t kMaxChunks = 256;
-
-/// One value of each chunk of x, in order. Chunks depend on the size alone.
+/// One value of each chunk of x, in order.
 template <typename T, typename Function>
-std::array<T, kMaxChunks> MapChunks(ConstView x, T absent, const Function& function) {
-  constexpr int64_t least = 16384, vector = 64;
-  int64_t grain = std::max(least, (x.size + kMaxChunks - 1) / kMaxChunks);
-  grain = (grain + vector - 1) / vector * vector;
-  std::array<T, kMaxChunks> values;
+std::array<T, sum_tree::kMaxChunks> MapChunks(ConstView x, T absent, const Function& function) {
+  const int64_t size = sum_tree::ChunkSize(x.size);
+  std::array<T, sum_tree::kMaxChunks> values;
   values.fill(absent);
-  ParallelFor(x.size, grain, [&](int64_t begin, int64_t end) {
-    values[static_cast<size_t>(begin / grain)] = function(begin, end);
+  ParallelFor(x.size, size, [&](int64_t begin, int64_t end) {
+    values[static_cast<size_t>(begin / size)] = function(begin, end);
   });
   return values;
 }
@@ -37,8 +34,10 @@ void SumOfSquares(ConstView x, View result) {
       return Isa().flat<T>().sum_of_squares(x.as<T>() + begin, end - begin);
     });
   });
+  std::array<double, sum_tree::kLanes> lanes{};
+  for (size_t chunk = 0; chunk < sums.size(); ++chunk) lanes[chunk % lanes.size()] += sums[chunk];
   double total = 0;
-  for (const double sum : sums) total += sum;
+  for (const double lane : lanes) total += lane;
   *result.as<double>() = total;
 }
 

@@ -6,6 +6,8 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/queue.h"
+#include "kernels/cuda/reductions.h"
+#include "kernels/cuda/sums.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
 
@@ -32,10 +34,14 @@ class CudaDevice : public Device {
                                properties.name, ordinal, properties.multiProcessorCount,
                                static_cast<double>(properties.totalGlobalMem) / (1 << 30));
     THINWIRE_CUDA_CHECK(cudaStreamCreateWithFlags(&queue_.stream, cudaStreamNonBlocking));
+    reduction_scratch_ = Allocate(cuda::ReductionScratchBytes());
+    reduction_result_ = Allocate(sizeof(int64_t));
   }
 
   ~CudaDevice() override {
     workspace_ = Buffer();
+    reduction_scratch_ = Buffer();
+    reduction_result_ = Buffer();
     cudaStreamDestroy(queue_.stream);
   }
 
@@ -45,9 +51,9 @@ class CudaDevice : public Device {
   Buffer Allocate(int64_t bytes) override {
     MakeCurrent();
     void* data = nullptr;
-    const cudaError_t status =
-        bytes < 0 ? cudaErrorMemoryAllocation
-                  : cudaMalloc(&data, static_cast<size_t>(bytes == 0 ? 1 : bytes));
+    const cudaError_t status = bytes < 0
+                                   ? cudaErrorMemoryAllocation
+                                   : cudaMalloc(&data, static_cast<size_t>(bytes == 0 ? 1 : bytes));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       size_t free = 0, total = 0;
@@ -98,9 +104,7 @@ class CudaDevice : public Device {
     Absent("convolution");
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape&) override { Absent("linear"); }
-  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape&) override {
-    Absent("batch norm");
-  }
+  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape&) override { Absent("batch norm"); }
   std::unique_ptr<Pooling> MakePooling(const PoolingShape&) override { Absent("pooling"); }
   std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
       const GlobalAveragePoolingShape&) override {
@@ -132,16 +136,32 @@ class CudaDevice : public Device {
   void Average(ConstView x, double decay, View average) override {
     cuda::Average(queue_, x, decay, average);
   }
-  void Evaluate(const CompressionInput&, double, View) override { Absent("evaluate"); }
-  void Gather(const CompressionInput&, ConstView, int, ConstView, View) override {
-    Absent("gather");
+  void Evaluate(const CompressionInput& input, double beta, View y) override {
+    cuda::Evaluate(queue_, input, beta, y);
   }
-  void ScatterAdd(ConstView, ConstView, double, View) override { Absent("scatter-add"); }
-  void SumParts(ConstView, double, View) override { Absent("sum of parts"); }
+  void Gather(const CompressionInput& input, ConstView state, int state_factor, ConstView indices,
+              View values) override {
+    cuda::Gather(queue_, input, state, state_factor, indices, values);
+  }
+  void ScatterAdd(ConstView indices, ConstView values, double factor, View y) override {
+    cuda::ScatterAdd(queue_, indices, values, factor, y);
+  }
+  void SumParts(ConstView parts, double factor, View sum) override {
+    cuda::SumParts(queue_, parts, factor, sum);
+  }
 
-  void SumOfSquares(ConstView, View) override { Absent("sum of squares"); }
-  void ClipScale(ConstView, double, View) override { Absent("clip scale"); }
-  int64_t FirstNonFinite(ConstView) override { Absent("first non-finite"); }
+  void SumOfSquares(ConstView x, View result) override {
+    cuda::SumOfSquares(queue_, x, reduction_scratch_.data(), result);
+  }
+  void ClipScale(ConstView sum_of_squares, double max_norm, View scale) override {
+    cuda::ClipScale(queue_, sum_of_squares, max_norm, scale);
+  }
+  int64_t FirstNonFinite(ConstView x) override {
+    cuda::FirstNonFinite(queue_, x, reduction_result_.data());
+    int64_t index = -1;
+    CopyToHost({reduction_result_.data(), sizeof(index), DataType::kUint8}, &index);
+    return index;
+  }
 
   void Update(const MomentumUpdate&, ConstView, View, View) override { Absent("update"); }
   void Update(const AdamUpdate&, ConstView, View, View, View, View) override { Absent("update"); }
@@ -168,7 +188,7 @@ class CudaDevice : public Device {
   cuda::Queue queue_;
   std::string description_;
   int64_t allocated_bytes_ = 0;
-  Buffer workspace_;
+  Buffer workspace_, reduction_scratch_, reduction_result_;
 };
 
 }  // namespace

@@ -106,8 +106,7 @@ void RunMap(const char* name, const Queue& queue, ConstView a, ConstView b, View
 }  // namespace
 
 void Add(const Queue& queue, ConstView a, ConstView b, bool relu, View y) {
-  WithFloatingType(y.type,
-                   [&]<typename T>() { RunMap<T>("add", queue, a, b, y, Sum<T>{relu}); });
+  WithFloatingType(y.type, [&]<typename T>() { RunMap<T>("add", queue, a, b, y, Sum<T>{relu}); });
 }
 
 void Relu(const Queue& queue, ConstView x, View y) {
@@ -120,9 +119,9 @@ void ReluBackward(const Queue& queue, ConstView y, ConstView y_gradient, View x_
 
 void Dropout(const Queue& queue, ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
   const auto threshold = static_cast<uint32_t>(std::ceil(rate * 0x1p24f));
-  ForEach<float>("dropout", queue, y.size, AllAligned(x, y),
-                 DropoutBody{x.as<float>(), y.as<float>(), 1.0f / (1.0f - rate), threshold, seed,
-                             step});
+  ForEach<float>(
+      "dropout", queue, y.size, AllAligned(x, y),
+      DropoutBody{x.as<float>(), y.as<float>(), 1.0f / (1.0f - rate), threshold, seed, step});
 }
 
 void Scale(const Queue& queue, ConstView x, double scale, View y) {

@@ -44,6 +44,22 @@ TYPED_TEST(ReductionsTest, SumOfSquaresIsAFloat64Sum) {
   EXPECT_NEAR(result.Read()[0], expected, n * std::numeric_limits<double>::epsilon() * expected);
 }
 
+TYPED_TEST(ReductionsTest, SumOfSquaresHasTheSameBitsOnEveryDevice) {
+  Device& device = *this->device_;
+  const auto cpu = MakeCpuDevice(2);
+  for (const int64_t size : {127, 4096, 4097, 100'003}) {
+    for (const int64_t misalignment : {0, 1}) {
+      SCOPED_TRACE(::testing::Message() << size << " at " << misalignment);
+      const auto x = RandomNormal(size, 2);
+      TestBuffer<float> x_buffer(device, x, misalignment), cpu_x_buffer(*cpu, x);
+      TestBuffer<double> result(device, 1), cpu_result(*cpu, 1);
+      device.SumOfSquares(x_buffer, result);
+      cpu->SumOfSquares(cpu_x_buffer, cpu_result);
+      EXPECT_EQ(result.Read()[0], cpu_result.Read()[0]);
+    }
+  }
+}
+
 TYPED_TEST(ReductionsTest, SumOfSquaresShowsNonFiniteValues) {
   Device& device = *this->device_;
   for (const int64_t at : {0, 31, 99}) {

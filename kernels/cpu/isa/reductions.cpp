@@ -1,29 +1,34 @@
 // Sums and searches over flat memory.
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/vector.h"
+#include "kernels/sum_tree.h"
 
 namespace thinwire::cpu::THINWIRE_ISA {
 
 template <typename T>
 double SumOfSquares(const T* x, int64_t count) {
-  // The same 32 sums whatever the registers: squares of floats are exact in float64, so every
+  // The same sums whatever the registers: squares of floats are exact in float64, so every
   // instruction set gives the same total.
   typedef T Values8 __attribute__((vector_size(8 * sizeof(T))));
   typedef double Doubles8 __attribute__((vector_size(64)));
-  Doubles8 sums[4] = {};
-  int64_t i = 0;
-  for (; i + 32 <= count; i += 32) {
-    for (int j = 0; j < 4; ++j) {
-      Values8 values;
-      __builtin_memcpy(&values, x + i + 8 * j, sizeof(values));
-      const Doubles8 doubles = __builtin_convertvector(values, Doubles8);
-      sums[j] += doubles * doubles;
-    }
-  }
-  const Doubles8 total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  const int64_t rows_end = count / sum_tree::kRow * sum_tree::kRow;
   double sum = 0;
-  for (int lane = 0; lane < 8; ++lane) sum += total[lane];
-  for (; i < count; ++i) sum += static_cast<double>(x[i]) * x[i];
+  for (int64_t group = 0; group < sum_tree::kGroups; ++group) {
+    Doubles8 sums[4] = {};
+    for (int64_t i = group * sum_tree::kRow; i < rows_end; i += sum_tree::kGroups * sum_tree::kRow) {
+      for (int j = 0; j < 4; ++j) {
+        Values8 values;
+        __builtin_memcpy(&values, x + i + 8 * j, sizeof(values));
+        const Doubles8 doubles = __builtin_convertvector(values, Doubles8);
+        sums[j] += doubles * doubles;
+      }
+    }
+    const Doubles8 total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double group_sum = 0;
+    for (int lane = 0; lane < 8; ++lane) group_sum += total[lane];
+    sum += group_sum;
+  }
+  for (int64_t i = rows_end; i < count; ++i) sum += static_cast<double>(x[i]) * x[i];
   return sum;
 }
 

@@ -1,0 +1,53 @@
+// A compression input as kernels take it.
+#pragma once
+
+#include "kernels/compression.h"
+#include "kernels/cuda/flat.cuh"
+
+namespace thinwire::cuda {
+
+__device__ inline float MultiplyAdd(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ inline double MultiplyAdd(double a, double b, double c) { return fma(a, b, c); }
+
+/// factor * (gradient_scale * values + weight_decay * parameters); absent pointers are null.
+template <typename T>
+struct Input {
+  const T *values, *parameters, *gradient_scale;
+  T factor, weight_decay;
+  int64_t decayed_size;
+
+  /// What multiplies the values, read once by each thread.
+  __device__ T GradientScale() const { return gradient_scale == nullptr ? T{1} : *gradient_scale; }
+
+  /// The elements from `i` on.
+  template <int kWidth>
+  __device__ Vector<T, kWidth> At(int64_t i, T scale) const {
+    Vector<T, kWidth> result = Load<kWidth>(values + i);
+#pragma unroll
+    for (T& value : result.lanes) value = scale * value;
+    if (i < decayed_size) {
+      const Vector<T, kWidth> parameter = Load<kWidth>(parameters + i);
+#pragma unroll
+      for (int lane = 0; lane < kWidth; ++lane) {
+        if (i + lane < decayed_size) {
+          result.lanes[lane] = MultiplyAdd(weight_decay, parameter.lanes[lane], result.lanes[lane]);
+        }
+      }
+    }
+#pragma unroll
+    for (T& value : result.lanes) value = factor * value;
+    return result;
+  }
+};
+
+template <typename T>
+Input<T> InputOf(const CompressionInput& input) {
+  return {.values = input.values.as<T>(),
+          .parameters = input.parameters.as<T>(),
+          .gradient_scale = input.gradient_scale.as<T>(),
+          .factor = static_cast<T>(input.factor),
+          .weight_decay = static_cast<T>(input.weight_decay),
+          .decayed_size = input.parameters ? input.decayed_size : 0};
+}
+
+}  // namespace thinwire::cuda

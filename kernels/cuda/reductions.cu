@@ -1,0 +1,155 @@
+#include "kernels/cuda/flat.cuh"
+#include "kernels/cuda/reductions.h"
+#include "kernels/sum_tree.h"
+
+namespace thinwire::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
+static_assert(sum_tree::kLanes == kWarp && sum_tree::kRow == kWarp && sum_tree::kGroups == 4);
+
+struct Scratch {
+  double chunk_sums[sum_tree::kMaxChunks];
+  unsigned finished_blocks;  // 0 between launches
+};
+
+/// The sum of one chunk, in lane 0 of a warp. A lane reads four neighbours at a time: all of a row
+/// are in eight lanes, and each lane's row belongs to group lane / 8.
+template <typename T, bool kAligned>
+__device__ double ChunkSum(const T* x, int64_t count) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t rows_end = count / kWarp * kWarp;
+  double sums[4] = {};
+#pragma unroll 4
+  for (int64_t i = lane * 4; i < rows_end; i += kWarp * 4) {
+    T values[4];
+    if constexpr (kAligned) {
+      constexpr int kWidth = kFullWidth<T>;
+#pragma unroll
+      for (int k = 0; k < 4; k += kWidth) {
+        const Vector<T, kWidth> vector = Load<kWidth>(x + i + k);
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) values[k + j] = vector.lanes[j];
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) values[k] = x[i + k];
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      sums[k] += static_cast<double>(values[k]) * static_cast<double>(values[k]);
+    }
+  }
+  // Number 8 j + m of a row's sums is with lane 2 j + m / 4 of the group's eight: first over j.
+  double group_sum = 0;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    sums[k] += __shfl_xor_sync(kAllLanes, sums[k], 2);
+    sums[k] += __shfl_xor_sync(kAllLanes, sums[k], 4);
+    group_sum += sums[k];
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) group_sum += __shfl_down_sync(kAllLanes, sums[k], 1);
+  double sum = 0;
+#pragma unroll
+  for (int group = 0; group < 4; ++group) sum += __shfl_sync(kAllLanes, group_sum, group * 8);
+  for (int64_t i = rows_end; i < count; ++i) {
+    sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  return sum;
+}
+
+/// A warp a chunk; the block that finishes last adds up the chunks.
+template <typename T, bool kAligned>
+__global__ void __launch_bounds__(kFlatThreads)
+    SumOfSquaresKernel(const T* x, int64_t size, int64_t chunk_size, Scratch* scratch,
+                       double* result) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t warps = int64_t{gridDim.x} * (kFlatThreads / kWarp);
+  const int64_t chunks = (size + chunk_size - 1) / chunk_size;
+  for (int64_t chunk = (int64_t{blockIdx.x} * kFlatThreads + threadIdx.x) / kWarp; chunk < chunks;
+       chunk += warps) {
+    const int64_t begin = chunk * chunk_size;
+    const int64_t count = size - begin < chunk_size ? size - begin : chunk_size;
+    const double sum = ChunkSum<T, kAligned>(x + begin, count);
+    if (lane == 0) scratch->chunk_sums[chunk] = sum;
+  }
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicAdd(&scratch->finished_blocks, 1u) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!last || threadIdx.x >= kWarp) return;
+  __threadfence();
+  double lane_sum = 0;
+  for (int64_t chunk = lane; chunk < chunks; chunk += kWarp) {
+    lane_sum += static_cast<volatile Scratch*>(scratch)->chunk_sums[chunk];
+  }
+  double total = 0;
+  for (int from = 0; from < kWarp; ++from) total += __shfl_sync(kAllLanes, lane_sum, from);
+  if (lane == 0) {
+    *result = total;
+    scratch->finished_blocks = 0;
+  }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(1)
+    ClipScaleKernel(const double* sum_of_squares, double max_norm, T* scale) {
+  const double ratio = max_norm / (sqrt(*sum_of_squares) + 1e-6);
+  *scale = ratio > 1 ? T{1} : static_cast<T>(ratio);  // NaN stays
+}
+
+template <typename T>
+struct FirstNonFiniteBody {
+  const T* x;
+  unsigned long long* result;
+
+  template <int kWidth>
+  __device__ void At(int64_t i) const {
+    const Vector<T, kWidth> values = Load<kWidth>(x + i);
+#pragma unroll
+    for (int lane = 0; lane < kWidth; ++lane) {
+      if (!isfinite(values.lanes[lane])) {
+        atomicMin(result, static_cast<unsigned long long>(i + lane));
+        return;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+int64_t ReductionScratchBytes() { return sizeof(Scratch); }
+
+void SumOfSquares(const Queue& queue, ConstView x, void* scratch, View result) {
+  WithFloatingType(x.type, [&]<typename T>() {
+    const int64_t chunk_size = sum_tree::ChunkSize(x.size);
+    const int64_t chunks = (x.size + chunk_size - 1) / chunk_size;
+    Grid grid = GridFor(queue, chunks * kWarp, kFlatThreads);
+    if (grid.blocks == 0) grid.blocks = 1;  // to write the 0
+    Launch("sum_of_squares", queue, grid,
+           Aligned(x.data) ? SumOfSquaresKernel<T, true> : SumOfSquaresKernel<T, false>, x.as<T>(),
+           x.size, chunk_size, static_cast<Scratch*>(scratch), result.as<double>());
+  });
+}
+
+void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, View scale) {
+  WithFloatingType(scale.type, [&]<typename T>() {
+    Launch("clip_scale", queue, {.blocks = 1, .threads = 1}, ClipScaleKernel<T>,
+           sum_of_squares.as<double>(), max_norm, scale.as<T>());
+  });
+}
+
+void FirstNonFinite(const Queue& queue, ConstView x, void* result) {
+  THINWIRE_CUDA_CHECK(cudaMemsetAsync(result, 0xFF, sizeof(int64_t), queue.stream));  // -1
+  WithFloatingType(x.type, [&]<typename T>() {
+    ForEach<T>("first_non_finite", queue, x.size, Aligned(x.data),
+               FirstNonFiniteBody<T>{x.as<T>(), static_cast<unsigned long long*>(result)});
+  });
+}
+
+}  // namespace thinwire::cuda

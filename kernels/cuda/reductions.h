@@ -1,0 +1,17 @@
+// Reductions of flat vectors on the GPU; see Device.
+#pragma once
+
+#include "kernels/cuda/queue.h"
+#include "kernels/view.h"
+
+namespace thinwire::cuda {
+
+/// Bytes of scratch memory that the reductions want, zeroed once before the first.
+int64_t ReductionScratchBytes();
+
+void SumOfSquares(const Queue& queue, ConstView x, void* scratch, View result);
+void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, View scale);
+/// Writes the index, or -1, to `result` (one int64_t in device memory).
+void FirstNonFinite(const Queue& queue, ConstView x, void* result);
+
+}  // namespace thinwire::cuda
