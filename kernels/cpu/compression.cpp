@@ -8,7 +8,6 @@
 #include "kernels/cpu/compression_input.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/updates.h"
 
 namespace thinwire {
 namespace {
@@ -133,7 +132,10 @@ class CpuSignCompression : public SignCompression {
 
   void AddAndUpdate(const SignMessage& message, const AdamUpdate& update, View estimate,
                     View momentum, View variance, View max_variance, View x) override {
-    const auto arguments = cpu::ArgumentsOf<T>(update);
+    auto arguments = ArgumentsOf<T>(update);
+    if (const ConstView scale = update.common.gradient_scale) {
+      arguments.gradient_scale = *scale.as<T>();
+    }
     ForEachPiece([&](const Piece& piece) {
       Kernels().add_signs_and_adam(PartOf(message, piece.group), arguments, estimate.as<T>(),
                                    momentum.as<T>(), variance.as<T>(), max_variance.as<T>(),

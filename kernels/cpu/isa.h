@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/update_arguments.h"
+
 namespace thinwire::cpu {
 
 /// Pointers may be null where an operand is optional.
@@ -48,34 +50,6 @@ struct ApplyArguments {
   const float *offset, *slope;  // [width]
   float* x_gradient;            // factor * g + offset + slope * (x - mean) (+ addend)
   bool stream;
-};
-
-template <typename T>
-struct MomentumArguments {
-  T gradient_scale, coupled_decay, keep, learning_rate, momentum, damped;
-  bool nesterov, first_step;
-};
-
-template <typename T>
-struct AdamArguments {
-  T gradient_scale, coupled_decay, keep, step_size, beta1_complement, beta2, beta2_complement;
-  T variance_divisor, epsilon_inside, epsilon_outside;
-};
-
-template <typename T>
-struct RmspropArguments {
-  T gradient_scale, coupled_decay, keep, learning_rate, alpha, alpha_complement, epsilon;
-  T momentum;
-};
-
-template <typename T>
-struct SignArguments {
-  T gradient_scale, coupled_decay, keep, learning_rate, momentum, momentum_complement;
-};
-
-template <typename T>
-struct FrozenAdamArguments {
-  T keep, learning_rate, variance_divisor, epsilon;
 };
 
 /// factor * (gradient_scale * values + weight_decay * parameters); elements from `decayed_size` on

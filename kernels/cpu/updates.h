@@ -1,7 +1,6 @@
 // Optimizer updates on the CPU: Device's methods of the same names.
 #pragma once
 
-#include "kernels/cpu/isa.h"
 #include "kernels/updates.h"
 
 namespace thinwire::cpu {
@@ -12,9 +11,5 @@ void Update(const AdamUpdate& update, ConstView gradient, View momentum, View va
 void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer, View x);
 void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x);
 void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance, View x);
-
-/// The update's settings as the kernels want them; T is float or double.
-template <typename T>
-AdamArguments<T> ArgumentsOf(const AdamUpdate& update);
 
 }  // namespace thinwire::cpu

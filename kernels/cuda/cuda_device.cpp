@@ -8,6 +8,7 @@
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/sums.h"
+#include "kernels/cuda/updates.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
 
@@ -163,11 +164,24 @@ class CudaDevice : public Device {
     return index;
   }
 
-  void Update(const MomentumUpdate&, ConstView, View, View) override { Absent("update"); }
-  void Update(const AdamUpdate&, ConstView, View, View, View, View) override { Absent("update"); }
-  void Update(const RmspropUpdate&, ConstView, View, View, View) override { Absent("update"); }
-  void Update(const SignSgdUpdate&, ConstView, View, View) override { Absent("update"); }
-  void Update(const FrozenAdamUpdate&, ConstView, ConstView, View) override { Absent("update"); }
+  void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
+    cuda::Update(queue_, update, gradient, buffer, x);
+  }
+  void Update(const AdamUpdate& update, ConstView gradient, View momentum, View variance,
+              View max_variance, View x) override {
+    cuda::Update(queue_, update, gradient, momentum, variance, max_variance, x);
+  }
+  void Update(const RmspropUpdate& update, ConstView gradient, View variance, View buffer,
+              View x) override {
+    cuda::Update(queue_, update, gradient, variance, buffer, x);
+  }
+  void Update(const SignSgdUpdate& update, ConstView gradient, View buffer, View x) override {
+    cuda::Update(queue_, update, gradient, buffer, x);
+  }
+  void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance,
+              View x) override {
+    cuda::Update(queue_, update, momentum, variance, x);
+  }
 
  private:
   /// CUDA's current device belongs to the calling thread.
