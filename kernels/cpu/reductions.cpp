@@ -15,9 +15,9 @@ namespace {
 
 /// One value of each chunk of x, in order.
 template <typename T, typename Function>
-std::array<T, sum_tree::kMaxChunks> MapChunks(ConstView x, T absent, const Function& function) {
-  const int64_t size = sum_tree::ChunkSize(x.size);
-  std::array<T, sum_tree::kMaxChunks> values;
+std::array<T, sum_tree::kMaxPieces> MapChunks(ConstView x, T absent, const Function& function) {
+  const int64_t size = sum_tree::PieceSize(x.size);
+  std::array<T, sum_tree::kMaxPieces> values;
   values.fill(absent);
   ParallelFor(x.size, size, [&](int64_t begin, int64_t end) {
     values[static_cast<size_t>(begin / size)] = function(begin, end);

@@ -10,14 +10,14 @@ constexpr unsigned kAllLanes = 0xFFFFFFFF;
 static_assert(sum_tree::kLanes == kWarp && sum_tree::kRow == kWarp && sum_tree::kGroups == 4);
 
 struct Scratch {
-  double chunk_sums[sum_tree::kMaxChunks];
+  double piece_sums[sum_tree::kMaxPieces];
   unsigned finished_blocks;  // 0 between launches
 };
 
-/// The sum of one chunk, in lane 0 of a warp. A lane reads four neighbours at a time: all of a row
+/// The sum of one piece, in lane 0 of a warp. A lane reads four neighbours at a time: all of a row
 /// are in eight lanes, and each lane's row belongs to group lane / 8.
 template <typename T, bool kAligned>
-__device__ double ChunkSum(const T* x, int64_t count) {
+__device__ double PieceSum(const T* x, int64_t count) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t rows_end = count / kWarp * kWarp;
   double sums[4] = {};
@@ -60,20 +60,20 @@ __device__ double ChunkSum(const T* x, int64_t count) {
   return sum;
 }
 
-/// A warp a chunk; the block that finishes last adds up the chunks.
+/// A warp a piece; the block that finishes last adds up the pieces.
 template <typename T, bool kAligned>
 __global__ void __launch_bounds__(kFlatThreads)
-    SumOfSquaresKernel(const T* x, int64_t size, int64_t chunk_size, Scratch* scratch,
+    SumOfSquaresKernel(const T* x, int64_t size, int64_t piece_size, Scratch* scratch,
                        double* result) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t warps = int64_t{gridDim.x} * (kFlatThreads / kWarp);
-  const int64_t chunks = (size + chunk_size - 1) / chunk_size;
-  for (int64_t chunk = (int64_t{blockIdx.x} * kFlatThreads + threadIdx.x) / kWarp; chunk < chunks;
-       chunk += warps) {
-    const int64_t begin = chunk * chunk_size;
-    const int64_t count = size - begin < chunk_size ? size - begin : chunk_size;
-    const double sum = ChunkSum<T, kAligned>(x + begin, count);
-    if (lane == 0) scratch->chunk_sums[chunk] = sum;
+  const int64_t pieces = (size + piece_size - 1) / piece_size;
+  for (int64_t piece = (int64_t{blockIdx.x} * kFlatThreads + threadIdx.x) / kWarp; piece < pieces;
+       piece += warps) {
+    const int64_t begin = piece * piece_size;
+    const int64_t count = size - begin < piece_size ? size - begin : piece_size;
+    const double sum = PieceSum<T, kAligned>(x + begin, count);
+    if (lane == 0) scratch->piece_sums[piece] = sum;
   }
   __shared__ bool last;
   __threadfence();
@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kFlatThreads)
   if (!last || threadIdx.x >= kWarp) return;
   __threadfence();
   double lane_sum = 0;
-  for (int64_t chunk = lane; chunk < chunks; chunk += kWarp) {
-    lane_sum += static_cast<volatile Scratch*>(scratch)->chunk_sums[chunk];
+  for (int64_t piece = lane; piece < pieces; piece += kWarp) {
+    lane_sum += static_cast<volatile Scratch*>(scratch)->piece_sums[piece];
   }
   double total = 0;
   for (int from = 0; from < kWarp; ++from) total += __shfl_sync(kAllLanes, lane_sum, from);
@@ -127,13 +127,13 @@ int64_t ReductionScratchBytes() { return sizeof(Scratch); }
 
 void SumOfSquares(const Queue& queue, ConstView x, void* scratch, View result) {
   WithFloatingType(x.type, [&]<typename T>() {
-    const int64_t chunk_size = sum_tree::ChunkSize(x.size);
-    const int64_t chunks = (x.size + chunk_size - 1) / chunk_size;
-    Grid grid = GridFor(queue, chunks * kWarp, kFlatThreads);
+    const int64_t piece_size = sum_tree::PieceSize(x.size);
+    const int64_t pieces = (x.size + piece_size - 1) / piece_size;
+    Grid grid = GridFor(queue, pieces * kWarp, kFlatThreads);
     if (grid.blocks == 0) grid.blocks = 1;  // to write the 0
     Launch("sum_of_squares", queue, grid,
            Aligned(x.data) ? SumOfSquaresKernel<T, true> : SumOfSquaresKernel<T, false>, x.as<T>(),
-           x.size, chunk_size, static_cast<Scratch*>(scratch), result.as<double>());
+           x.size, piece_size, static_cast<Scratch*>(scratch), result.as<double>());
   });
 }
 

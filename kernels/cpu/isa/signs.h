@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/isa/vector.h"
+#include "kernels/sum_tree.h"
 
 namespace thinwire::cpu::THINWIRE_ISA {
 
@@ -105,9 +106,9 @@ inline Doubles Widen(Floats value, int half) {
 #endif
 }
 
-/// Sums |v|, or v² with kSquares, over the words of a run: lane by lane of eight, each word as
-/// (its elements 0-7 + 8-15) + (16-23 + 24-31), whatever the registers. So every instruction set
-/// gives the same bits, but for squares in float64, which some round once with the sum.
+/// Sums |v|, or v² with kSquares, over the words of a piece, its rows, in the order of
+/// kernels/sum_tree.h, whatever the registers. So every instruction set gives the same bits, but
+/// for squares in float64, which some round once with the sum.
 template <bool kSquares>
 class WordSums {
  public:
@@ -119,8 +120,9 @@ class WordSums {
   }
   void Add(int offset, Doubles value) { AddWide(offset, kSquares ? value : Magnitude(value)); }
   void FinishWord() {
+    Doubles* sums = sums_[words_++ % sum_tree::kGroups];
     for (int part = 0; part < kParts; ++part) {
-      sums_[part] += (word_[0][part] + word_[1][part]) + (word_[2][part] + word_[3][part]);
+      sums[part] += (word_[0][part] + word_[1][part]) + (word_[2][part] + word_[3][part]);
     }
   }
 
@@ -131,8 +133,12 @@ class WordSums {
 
   double Total() const {
     double total = 0;
-    for (int part = 0; part < kParts; ++part) {
-      for (int lane = 0; lane < kDoubles; ++lane) total += sums_[part][lane];
+    for (const auto& sums : sums_) {
+      double group_total = 0;
+      for (int part = 0; part < kParts; ++part) {
+        for (int lane = 0; lane < kDoubles; ++lane) group_total += sums[part][lane];
+      }
+      total += group_total;
     }
     return total;
   }
@@ -144,7 +150,8 @@ class WordSums {
     word_[offset / 8][offset % 8 / kDoubles] = kSquares ? part * part : part;
   }
 
-  Doubles sums_[kParts] = {};
+  Doubles sums_[sum_tree::kGroups][kParts] = {};
+  uint32_t words_ = 0;
   Doubles word_[4][kParts];
 };
 
