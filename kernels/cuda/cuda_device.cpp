@@ -4,10 +4,12 @@
 #include <string>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/compression.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/sums.h"
+#include "kernels/cuda/top_k.h"
 #include "kernels/cuda/updates.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -115,10 +117,12 @@ class CudaDevice : public Device {
     Absent("pad shortcut");
   }
   std::unique_ptr<Loss> MakeLoss(const LossShape&) override { Absent("loss"); }
-  std::unique_ptr<SignCompression> MakeSignCompression(const SignShape&) override {
-    Absent("sign compression");
+  std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) override {
+    return MakeCudaSignCompression(*this, queue_, shape);
   }
-  std::unique_ptr<TopK> MakeTopK(const TopKShape&) override { Absent("Top-K"); }
+  std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) override {
+    return MakeCudaTopK(*this, queue_, shape);
+  }
   std::unique_ptr<Regression> MakeRegression(const RegressionShape&) override {
     Absent("regression");
   }

@@ -191,6 +191,23 @@ TYPED_TEST(CompressionTest, NaNAndInfinityShowInTheSumOfTheirGroupAlone) {
   });
 }
 
+TYPED_TEST(CompressionTest, HasTheSameBitsOnEveryDevice) {
+  Device& device = *this->device_;
+  const auto cpu = MakeCpuDevice(2);
+  const auto pack = [](Device& on, const Layout& layout) {
+    const TestInput<float> input(on, layout, {.values = Normal(layout.shape.size, 1)});
+    const TestBuffer<float> state(on, As<float>(Normal(layout.shape.size, 2)));
+    const Output output(on, layout.shape);
+    on.MakeSignCompression(layout.shape)
+        ->PackDifference(input, {}, state, output.bits, output.sums);
+    return std::pair(output.bits.Read(), output.sums.Read());
+  };
+  for (const Layout& layout : Layouts()) {
+    SCOPED_TRACE(layout.name);
+    EXPECT_EQ(pack(device, layout), pack(*cpu, layout));
+  }
+}
+
 TEST(CpuCompression, SumsDoNotDependOnTheNumberOfThreads) {
   for (const Layout& layout : Layouts()) {
     SCOPED_TRACE(layout.name);

@@ -1,0 +1,433 @@
+// Exact Top-K by radix selection on the bits of |v|, v computed on the fly, in two reads of its
+// operands and little more:
+//
+// 1. count the magnitudes' highest digits; the k-th largest has one of them,
+// 2. gather all elements whose highest digit is at least that one: the candidates,
+// 3. count the lower digits of the candidates that have the k-th largest's higher ones, one by one,
+//    which gives the k-th largest itself,
+// 4. count in each tile what lies above it, and ties; sum over tiles; write in order.
+//
+// Where ties or a flat distribution give more candidates than there is memory for, steps 3 and 4
+// read all elements instead. All of this is decided on the device.
+#include <cub/block/block_scan.cuh>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/cuda/compression_input.cuh"
+#include "kernels/cuda/top_k.h"
+
+namespace thinwire::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kTileSize = 4096;  // elements of one range
+constexpr int kDigitBits = 11, kBins = 1 << kDigitBits;
+constexpr int kNeighbours = 4;
+
+/// Magnitudes as integers have the order of their numbers; all NaNs are one more than infinity.
+template <typename T>
+using KeyOfType = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+template <typename T>
+constexpr int kKeyBits = 8 * sizeof(T) - 1;
+
+__device__ inline uint32_t KeyOf(float value) {
+  const uint32_t key = __float_as_uint(value) & 0x7FFFFFFFu;
+  return key > 0x7F800000u ? 0x7F800001u : key;
+}
+__device__ inline uint64_t KeyOf(double value) {
+  const uint64_t key = static_cast<uint64_t>(__double_as_longlong(value)) & 0x7FFFFFFFFFFFFFFFu;
+  return key > 0x7FF0000000000000u ? 0x7FF0000000000001u : key;
+}
+
+/// What the kernels leave to each other.
+template <typename T>
+struct Selection {
+  KeyOfType<T> prefix;  // the k-th largest's digits so far
+  long long rank;       // its place, from 1 on, among the elements that have them
+  unsigned long long gathered;
+};
+
+struct TileCounts {
+  int above, ties;
+};
+
+template <typename T>
+struct Arguments {
+  // v = input + state_factor * state
+  Input<T> input;
+  const T* state;
+  T state_factor;
+  bool aligned;
+
+  const Range* tiles;
+  int64_t tile_count;
+  int* bins;  // [kBins], zeros between launches
+  Selection<T>* selection;
+
+  // Candidates, in tiles; of each tile where they are.
+  int64_t capacity;
+  unsigned long long* offsets;  // [tile_count]
+  int* counts;                  // [tile_count]
+  int32_t* candidate_indices;
+  T* candidate_values;
+
+  TileCounts* tile_counts;
+  int64_t* tile_begins;
+  int32_t* indices;
+  T* values;
+
+  __device__ bool Gathered() const {
+    return selection->gathered <= static_cast<unsigned long long>(capacity);
+  }
+
+  template <int kCount>
+  __device__ Vector<T, kCount> At(int64_t i) const {
+    auto result = input.template At<kCount>(i, input.GradientScale());
+    if (state != nullptr) {
+      const auto other = Load<kCount>(state + i);
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) result.lanes[k] += state_factor * other.lanes[k];
+    }
+    return result;
+  }
+
+  /// Calls body(i, value) on the tile's elements, each thread on some.
+  template <typename Body>
+  __device__ void ForEach(const Range& tile, const Body& body) const {
+    constexpr int kWidth = kFullWidth<T>;
+    const bool whole = aligned && tile.begin % kWidth == 0;
+    const int64_t body_end =
+        whole ? tile.begin + (tile.end - tile.begin) / kWidth * kWidth : tile.begin;
+    for (int64_t i = tile.begin + threadIdx.x * kWidth; i < body_end; i += kThreads * kWidth) {
+      const auto part = At<kWidth>(i);
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) body(i + k, part.lanes[k]);
+    }
+    for (int64_t i = body_end + threadIdx.x; i < tile.end; i += kThreads) {
+      body(i, At<1>(i).lanes[0]);
+    }
+  }
+};
+
+/// Counts the digit at `shift` of the elements whose higher digits are the selection's.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    HistogramKernel(Arguments<T> a, int shift, bool first, int digit_bits) {
+  __shared__ int counts[kBins];
+  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) counts[bin] = 0;
+  __syncthreads();
+  const KeyOfType<T> prefix = first ? 0 : a.selection->prefix;
+  const KeyOfType<T> mask = (KeyOfType<T>{1} << digit_bits) - 1;
+  const auto count = [&](T value) {
+    const KeyOfType<T> key = KeyOf(value);
+    if (first || key >> (shift + digit_bits) == prefix) {
+      atomicAdd(&counts[static_cast<int>(key >> shift & mask)], 1);
+    }
+  };
+  if (!first && a.Gathered()) {
+    const int64_t gathered = static_cast<int64_t>(a.selection->gathered);
+    const int64_t threads = int64_t{gridDim.x} * kThreads;
+    for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < gathered; i += threads) {
+      count(a.candidate_values[i]);
+    }
+  } else {
+    for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
+      a.ForEach(a.tiles[tile], [&](int64_t, T value) { count(value); });
+    }
+  }
+  __syncthreads();
+  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
+    if (counts[bin] != 0) atomicAdd(&a.bins[bin], counts[bin]);
+  }
+}
+
+/// Finds the digit of the k-th largest, and clears the bins.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    PickKernel(Arguments<T> a, bool first, long long k, int digit_bits) {
+  using Scan = cub::BlockScan<long long, kThreads>;
+  __shared__ typename Scan::TempStorage storage;
+  constexpr int kOwn = kBins / kThreads;
+  // Thread 0 has the highest bins.
+  int own[kOwn];
+  long long sum = 0;
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    const int bin = kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j);
+    own[j] = a.bins[bin];
+    a.bins[bin] = 0;
+    sum += own[j];
+  }
+  long long before = 0;
+  Scan(storage).ExclusiveSum(sum, before);
+  const long long rank = first ? k : a.selection->rank;
+  const KeyOfType<T> prefix = first ? 0 : a.selection->prefix;
+  __syncthreads();  // all have read the selection
+  if (before >= rank || rank > before + sum) return;
+  long long left = rank - before;
+  int j = 0;
+  while (left > own[j]) left -= own[j++];
+  const int bin = kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j);
+  a.selection->prefix = (prefix << digit_bits) | static_cast<KeyOfType<T>>(bin);
+  a.selection->rank = left;
+  if (first) a.selection->gathered = 0;
+}
+
+/// Gathers each tile's elements whose highest digit is at least the selection's, in order.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shift) {
+  using Scan = cub::BlockScan<int, kThreads>;
+  __shared__ typename Scan::TempStorage storage;
+  __shared__ unsigned long long offset;
+  constexpr int kRounds = kTileSize / (kThreads * kNeighbours);
+  const KeyOfType<T> least = a.selection->prefix << shift;
+  for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
+    const Range range = a.tiles[tile];
+    const bool whole = a.aligned && range.begin % kNeighbours == 0;
+    T values[kRounds][kNeighbours];
+    int places[kRounds];  // where the thread's elements of the round go, within the tile
+    int total = 0;
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+      const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
+      int count = 0;
+      if (whole && i + kNeighbours <= range.end) {
+        constexpr int kWidth = kFullWidth<T>;
+#pragma unroll
+        for (int k = 0; k < kNeighbours; k += kWidth) {
+          const auto part = a.template At<kWidth>(i + k);
+#pragma unroll
+          for (int j = 0; j < kWidth; ++j) values[round][k + j] = part.lanes[j];
+        }
+      } else {
+#pragma unroll
+        for (int k = 0; k < kNeighbours; ++k) {
+          if (i + k < range.end) values[round][k] = a.template At<1>(i + k).lanes[0];
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kNeighbours; ++k) {
+        count += i + k < range.end && KeyOf(values[round][k]) >= least;
+      }
+      int sum = 0;
+      Scan(storage).ExclusiveSum(count, places[round], sum);
+      places[round] += total;
+      total += sum;
+      __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+      offset = atomicAdd(&a.selection->gathered, static_cast<unsigned long long>(total));
+      a.offsets[tile] = offset;
+      a.counts[tile] = total;
+    }
+    __syncthreads();
+    if (offset + total <= static_cast<unsigned long long>(a.capacity)) {
+#pragma unroll
+      for (int round = 0; round < kRounds; ++round) {
+        const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
+        int64_t to = static_cast<int64_t>(offset) + places[round];
+#pragma unroll
+        for (int k = 0; k < kNeighbours; ++k) {
+          if (i + k < range.end && KeyOf(values[round][k]) >= least) {
+            a.candidate_indices[to] = static_cast<int32_t>(i + k);
+            a.candidate_values[to++] = values[round][k];
+          }
+        }
+      }
+    }
+    __syncthreads();  // before the next tile's offset
+  }
+}
+
+/// Calls body(valid, index, value) for the tile's candidates, or elements, in order, kThreads at a
+/// time: all threads call it equally often.
+template <typename T, typename Body>
+__device__ void ForEachOfTile(const Arguments<T>& a, int64_t tile, const Body& body) {
+  if (a.Gathered()) {
+    const int count = a.counts[tile];
+    const int64_t offset = static_cast<int64_t>(a.offsets[tile]);
+    for (int first = 0; first < count; first += kThreads) {
+      const int i = first + static_cast<int>(threadIdx.x);
+      const bool valid = i < count;
+      body(valid, valid ? a.candidate_indices[offset + i] : 0,
+           valid ? a.candidate_values[offset + i] : T{0});
+    }
+    return;
+  }
+  const Range range = a.tiles[tile];
+  for (int64_t first = range.begin; first < range.end; first += kThreads) {
+    const int64_t i = first + threadIdx.x;
+    const bool valid = i < range.end;
+    body(valid, static_cast<int32_t>(i), valid ? a.template At<1>(i).lanes[0] : T{0});
+  }
+}
+
+/// How many of each tile lie above the k-th largest, and at it.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) CountKernel(Arguments<T> a) {
+  __shared__ int above, ties;
+  const KeyOfType<T> cut = a.selection->prefix;
+  for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
+    if (threadIdx.x == 0) above = ties = 0;
+    __syncthreads();
+    ForEachOfTile(a, tile, [&](bool valid, int32_t, T value) {
+      const KeyOfType<T> key = KeyOf(value);
+      const int more_above = __syncthreads_count(valid && key > cut);
+      const int more_ties = __syncthreads_count(valid && key == cut);
+      if (threadIdx.x == 0) {
+        above += more_above;
+        ties += more_ties;
+      }
+    });
+    if (threadIdx.x == 0) a.tile_counts[tile] = {above, ties};
+    __syncthreads();
+  }
+}
+
+/// Where each tile's output begins, and how many ties it may take.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) PlaceKernel(Arguments<T> a) {
+  using Scan = cub::BlockScan<long long, kThreads>;
+  __shared__ typename Scan::TempStorage storage;
+  const long long ties_wanted = a.selection->rank;
+  long long written = 0, ties_seen = 0;
+  for (int64_t first = 0; first < a.tile_count; first += kThreads) {
+    const int64_t tile = first + threadIdx.x;
+    TileCounts counts{};
+    if (tile < a.tile_count) counts = a.tile_counts[tile];
+    long long before = 0, sum = 0;
+    Scan(storage).ExclusiveSum(static_cast<long long>(counts.ties), before, sum);
+    __syncthreads();
+    const long long left = ties_wanted - (ties_seen + before);
+    const long long taken = left < 0 ? 0 : left < counts.ties ? left : counts.ties;
+    ties_seen += sum;
+    Scan(storage).ExclusiveSum(counts.above + taken, before, sum);
+    __syncthreads();
+    if (tile < a.tile_count) {
+      a.tile_begins[tile] = written + before;
+      a.tile_counts[tile].ties = static_cast<int>(taken);
+    }
+    written += sum;
+  }
+}
+
+/// Writes what is chosen, in order.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) WriteKernel(Arguments<T> a) {
+  using Scan = cub::BlockScan<int, kThreads>;
+  __shared__ typename Scan::TempStorage storage;
+  const KeyOfType<T> cut = a.selection->prefix;
+  for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
+    const TileCounts counts = a.tile_counts[tile];
+    if (counts.above + counts.ties == 0) continue;
+    int64_t to = a.tile_begins[tile];
+    int ties_seen = 0;
+    ForEachOfTile(a, tile, [&](bool valid, int32_t index, T value) {
+      const KeyOfType<T> key = KeyOf(value);
+      int before = 0, sum = 0;
+      const int tie = valid && key == cut;
+      Scan(storage).ExclusiveSum(tie, before, sum);
+      __syncthreads();
+      const bool chosen = valid && (key > cut || (tie != 0 && ties_seen + before < counts.ties));
+      ties_seen += sum;
+      Scan(storage).ExclusiveSum(static_cast<int>(chosen), before, sum);
+      __syncthreads();
+      if (chosen) {
+        a.indices[to + before] = index;
+        a.values[to + before] = value;
+      }
+      to += sum;
+    });
+  }
+}
+
+template <typename T>
+class CudaTopK : public TopK {
+ public:
+  CudaTopK(Device& device, const Queue& queue, const TopKShape& shape)
+      : queue_(queue), k_(shape.k) {
+    std::vector<Range> tiles;
+    int64_t elements = 0;
+    for (const Range& range : shape.ranges) {
+      for (int64_t begin = range.begin; begin < range.end; begin += kTileSize) {
+        tiles.push_back({begin, begin + kTileSize < range.end ? begin + kTileSize : range.end});
+      }
+      elements += range.size();
+    }
+    tile_count_ = static_cast<int64_t>(tiles.size());
+    constexpr int64_t kSpare = 65536;
+    capacity_ = 2 * k_ + kSpare < elements ? 2 * k_ + kSpare : elements;
+    const auto allocate = [&](int64_t count, size_t size) {
+      return device.Allocate(count * static_cast<int64_t>(size));
+    };
+    tiles_ = allocate(tile_count_, sizeof(Range));
+    device.CopyFromHost(tiles.data(), tiles_.view(DataType::kUint8));
+    device.Synchronize();
+    bins_ = allocate(kBins, sizeof(int));
+    selection_ = allocate(1, sizeof(Selection<T>));
+    offsets_ = allocate(tile_count_, sizeof(unsigned long long));
+    counts_ = allocate(tile_count_, sizeof(int));
+    candidate_indices_ = allocate(capacity_, sizeof(int32_t));
+    candidate_values_ = allocate(capacity_, sizeof(T));
+    tile_counts_ = allocate(tile_count_, sizeof(TileCounts));
+    tile_begins_ = allocate(tile_count_, sizeof(int64_t));
+  }
+
+  void Select(const CompressionInput& input, ConstView state, int state_factor, View indices,
+              View values) override {
+    if (tile_count_ == 0 || k_ == 0) return;
+    const Arguments<T> a{.input = InputOf<T>(input),
+                         .state = state_factor == 0 ? nullptr : state.as<T>(),
+                         .state_factor = static_cast<T>(state_factor),
+                         .aligned = AllAligned(input.values, input.parameters, state),
+                         .tiles = static_cast<const Range*>(tiles_.data()),
+                         .tile_count = tile_count_,
+                         .bins = static_cast<int*>(bins_.data()),
+                         .selection = static_cast<Selection<T>*>(selection_.data()),
+                         .capacity = capacity_,
+                         .offsets = static_cast<unsigned long long*>(offsets_.data()),
+                         .counts = static_cast<int*>(counts_.data()),
+                         .candidate_indices = static_cast<int32_t*>(candidate_indices_.data()),
+                         .candidate_values = static_cast<T*>(candidate_values_.data()),
+                         .tile_counts = static_cast<TileCounts*>(tile_counts_.data()),
+                         .tile_begins = static_cast<int64_t*>(tile_begins_.data()),
+                         .indices = indices.as<int32_t>(),
+                         .values = values.as<T>()};
+    const Grid tiles = GridFor(queue_, tile_count_ * kThreads, kThreads);
+    const Grid one{.blocks = 1, .threads = kThreads};
+    for (int shift = kKeyBits<T>; shift > 0;) {
+      const bool first = shift == kKeyBits<T>;
+      const int digit_bits = shift < kDigitBits ? shift : kDigitBits;
+      shift -= digit_bits;
+      Launch("top_k_histogram", queue_, tiles, HistogramKernel<T>, a, shift, first, digit_bits);
+      Launch("top_k_pick", queue_, one, PickKernel<T>, a, first, static_cast<long long>(k_),
+             digit_bits);
+      if (first) Launch("top_k_gather", queue_, tiles, GatherKernel<T>, a, shift);
+    }
+    Launch("top_k_count", queue_, tiles, CountKernel<T>, a);
+    Launch("top_k_place", queue_, one, PlaceKernel<T>, a);
+    Launch("top_k_write", queue_, tiles, WriteKernel<T>, a);
+  }
+
+ private:
+  Queue queue_;
+  int64_t k_, tile_count_ = 0, capacity_ = 0;
+  Buffer tiles_, bins_, selection_, offsets_, counts_, candidate_indices_, candidate_values_;
+  Buffer tile_counts_, tile_begins_;
+};
+
+}  // namespace
+}  // namespace thinwire::cuda
+
+namespace thinwire {
+
+std::unique_ptr<TopK> MakeCudaTopK(Device& device, const cuda::Queue& queue,
+                                   const TopKShape& shape) {
+  if (shape.type == DataType::kFloat64) {
+    return std::make_unique<cuda::CudaTopK<double>>(device, queue, shape);
+  }
+  return std::make_unique<cuda::CudaTopK<float>>(device, queue, shape);
+}
+
+}  // namespace thinwire
