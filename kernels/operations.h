@@ -186,4 +186,13 @@ class Loss {
   virtual LossResult ReadResult() = 0;
 };
 
+/// @throws Error if there is no such operation, whatever the device.
+void CheckShape(const ConvolutionShape& shape);
+void CheckShape(const LinearShape& shape);
+void CheckShape(const BatchNormShape& shape);
+void CheckShape(const PoolingShape& shape);
+void CheckShape(const GlobalAveragePoolingShape& shape);
+void CheckShape(const PadShortcutShape& shape);
+void CheckShape(const LossShape& shape);
+
 }  // namespace thinwire

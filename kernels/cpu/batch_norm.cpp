@@ -10,7 +10,6 @@
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace thinwire {
 namespace {
@@ -309,11 +308,7 @@ class CpuBatchNorm : public BatchNorm {
 }  // namespace
 
 std::unique_ptr<BatchNorm> MakeCpuBatchNorm(Device& device, const BatchNormShape& shape) {
-  if (shape.rows < 0 || shape.channels < 1) {
-    throw Error("batch norm of " + std::to_string(shape.rows) + " rows of " +
-                    std::to_string(shape.channels) + " channels",
-                "the model or the batch size is wrong");
-  }
+  CheckShape(shape);
   return std::make_unique<CpuBatchNorm>(device, shape);
 }
 

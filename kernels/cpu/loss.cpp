@@ -1,8 +1,6 @@
 // Softmax cross-entropy, a row at a time in float64: logits are few, so exactness is free.
 #include "kernels/cpu/loss.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -11,7 +9,6 @@
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace thinwire {
 namespace {
@@ -104,12 +101,7 @@ class CpuLoss : public Loss {
 }  // namespace
 
 std::unique_ptr<Loss> MakeCpuLoss(const LossShape& shape) {
-  if (shape.batch < 0 || shape.classes < 1 ||
-      !(shape.label_smoothing >= 0 && shape.label_smoothing <= 1)) {
-    throw Error(fmt::format("cross-entropy over {} classes with label smoothing {}", shape.classes,
-                            shape.label_smoothing),
-                "there must be a class, and smoothing lies between 0 and 1");
-  }
+  CheckShape(shape);
   return std::make_unique<CpuLoss>(shape);
 }
 

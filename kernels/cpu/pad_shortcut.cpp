@@ -1,12 +1,9 @@
 #include "kernels/cpu/pad_shortcut.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cassert>
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace thinwire {
 namespace {
@@ -73,13 +70,7 @@ class CpuPadShortcut : public PadShortcut {
 }  // namespace
 
 std::unique_ptr<PadShortcut> MakeCpuPadShortcut(const PadShortcutShape& shape) {
-  if (shape.batch < 0 || shape.height < 1 || shape.width < 1 || shape.channels < 1 ||
-      shape.stride < 1 || shape.out_channels < shape.channels) {
-    throw Error(
-        fmt::format("padding shortcut of a {}x{}x{} image with stride {} to {} channels",
-                    shape.height, shape.width, shape.channels, shape.stride, shape.out_channels),
-        "it can only add channels; use shortcut B");
-  }
+  CheckShape(shape);
   return std::make_unique<CpuPadShortcut>(shape);
 }
 

@@ -1,13 +1,10 @@
 #include "kernels/cpu/pooling.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cassert>
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace thinwire {
 namespace {
@@ -15,27 +12,6 @@ namespace {
 using cpu::Isa;
 
 constexpr int64_t kChunkElements = 16384;
-
-void Check(const PoolingShape& s) {
-  const std::string what =
-      fmt::format("pooling of a {}x{}x{} image with window {}x{}, stride {}x{}, padding {}x{}",
-                  s.height, s.width, s.channels, s.window_height, s.window_width, s.stride_height,
-                  s.stride_width, s.padding_height, s.padding_width);
-  if (s.batch < 0 || s.channels < 1 || s.window_height < 1 || s.window_width < 1 ||
-      s.stride_height < 1 || s.stride_width < 1 || s.padding_height < 0 || s.padding_width < 0) {
-    throw Error(what, "sizes must be positive");
-  }
-  if (s.height + 2 * s.padding_height < s.window_height ||
-      s.width + 2 * s.padding_width < s.window_width) {
-    throw Error(what + ": the window is larger than the image", "use larger images");
-  }
-  if (s.padding_height >= s.window_height || s.padding_width >= s.window_width) {
-    throw Error(what + ": the padding is as large as the window", "pad less");
-  }
-  if (s.kind == PoolingShape::Kind::kMax && s.window_height * s.window_width > 256) {
-    throw Error(what + ": the window has more than 256 pixels", "use a smaller window");
-  }
-}
 
 class CpuPooling : public Pooling {
  public:
@@ -123,8 +99,8 @@ class CpuGlobalAveragePooling : public GlobalAveragePooling {
     const float factor = 1.0f / static_cast<float>(shape_.pixels);
     ForEachImage([&](int64_t n) {
       float* first = x_gradient.as<float>() + n * image();
-      Isa().float32.scale(y_gradient.as<float>() + n * shape_.channels, factor, first, shape_.channels,
-                  false);
+      Isa().float32.scale(y_gradient.as<float>() + n * shape_.channels, factor, first,
+                          shape_.channels, false);
       for (int64_t pixel = 1; pixel < shape_.pixels; ++pixel) {
         std::copy(first, first + shape_.channels, first + pixel * shape_.channels);
       }
@@ -148,17 +124,13 @@ class CpuGlobalAveragePooling : public GlobalAveragePooling {
 }  // namespace
 
 std::unique_ptr<Pooling> MakeCpuPooling(const PoolingShape& shape) {
-  Check(shape);
+  CheckShape(shape);
   return std::make_unique<CpuPooling>(shape);
 }
 
 std::unique_ptr<GlobalAveragePooling> MakeCpuGlobalAveragePooling(
     const GlobalAveragePoolingShape& shape) {
-  if (shape.batch < 0 || shape.pixels < 1 || shape.channels < 1) {
-    throw Error(fmt::format("global average pooling of {} pixels of {} channels", shape.pixels,
-                            shape.channels),
-                "use larger images");
-  }
+  CheckShape(shape);
   return std::make_unique<CpuGlobalAveragePooling>(shape);
 }
 

@@ -3,9 +3,13 @@
 
 #include <string>
 
+#include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/compression.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/loss.h"
+#include "kernels/cuda/pad_shortcut.h"
+#include "kernels/cuda/pooling.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/sums.h"
@@ -107,16 +111,22 @@ class CudaDevice : public Device {
     Absent("convolution");
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape&) override { Absent("linear"); }
-  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape&) override { Absent("batch norm"); }
-  std::unique_ptr<Pooling> MakePooling(const PoolingShape&) override { Absent("pooling"); }
+  std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
+    return MakeCudaBatchNorm(*this, queue_, shape);
+  }
+  std::unique_ptr<Pooling> MakePooling(const PoolingShape& shape) override {
+    return MakeCudaPooling(queue_, shape);
+  }
   std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
-      const GlobalAveragePoolingShape&) override {
-    Absent("global average pooling");
+      const GlobalAveragePoolingShape& shape) override {
+    return MakeCudaGlobalAveragePooling(queue_, shape);
   }
-  std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape&) override {
-    Absent("pad shortcut");
+  std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) override {
+    return MakeCudaPadShortcut(queue_, shape);
   }
-  std::unique_ptr<Loss> MakeLoss(const LossShape&) override { Absent("loss"); }
+  std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override {
+    return MakeCudaLoss(*this, queue_, shape);
+  }
   std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) override {
     return MakeCudaSignCompression(*this, queue_, shape);
   }

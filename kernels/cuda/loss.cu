@@ -1,0 +1,190 @@
+// Softmax cross-entropy, a warp a row, in float64: logits are few. The block that finishes last
+// adds up the rows.
+#include <cmath>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/loss.h"
+
+namespace thinwire::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
+constexpr int kThreads = 256;
+
+struct RowResult {
+  double loss;
+  int counted, top1, top5;
+};
+
+struct Arguments {
+  const float* logits;
+  const int32_t* labels;
+  float* gradient;  // optional
+  float gradient_scale, label_smoothing;
+  int64_t rows, classes;
+  RowResult* row_results;
+  LossResult* result;
+  unsigned* ticket;  // 0 between launches
+};
+
+template <typename T>
+__device__ T WarpSum(T value) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+__device__ float WarpMaximum(float value) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+
+/// A non-finite logit or a label that is not a class makes loss and gradient NaN. The result is
+/// lane 0's.
+__device__ RowResult RunRow(const Arguments& a, int64_t row) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const float* logits = a.logits + row * a.classes;
+  float* gradient = a.gradient == nullptr ? nullptr : a.gradient + row * a.classes;
+  const int32_t label = a.labels[row];
+  const auto fill = [&](float value) {
+    if (gradient == nullptr) return;
+    for (int64_t j = lane; j < a.classes; j += kWarp) gradient[j] = value;
+  };
+  if (label < 0) {
+    fill(0.0f);
+    return {};
+  }
+  float largest = -INFINITY;
+  bool finite = label < a.classes;
+  for (int64_t j = lane; j < a.classes; j += kWarp) {
+    finite = finite && isfinite(logits[j]);
+    largest = fmaxf(largest, logits[j]);
+  }
+  if (__all_sync(kAllLanes, finite) == 0) {
+    fill(NAN);
+    return {.loss = static_cast<double>(NAN), .counted = 1, .top1 = 0, .top5 = 0};
+  }
+  const double top = static_cast<double>(WarpMaximum(largest));
+  const float own = logits[label];
+  double exponentials = 0, from_largest = 0;
+  int better = 0;
+  for (int64_t j = lane; j < a.classes; j += kWarp) {
+    const float logit = logits[j];
+    const double difference = static_cast<double>(logit) - top;
+    const double exponential = exp(difference);
+    if (gradient != nullptr) gradient[j] = static_cast<float>(exponential);
+    exponentials += exponential;
+    from_largest += difference;
+    better += logit > own || (logit == own && j < label);
+  }
+  exponentials = WarpSum(exponentials);
+  from_largest = WarpSum(from_largest);
+  better = WarpSum(better);
+  const double smoothing = static_cast<double>(a.label_smoothing);
+  const double uniform = smoothing / static_cast<double>(a.classes);
+  if (gradient != nullptr) {
+    for (int64_t j = lane; j < a.classes; j += kWarp) {
+      const double target = uniform + (j == label ? 1 - smoothing : 0);
+      const double probability = static_cast<double>(gradient[j]) / exponentials;
+      gradient[j] =
+          static_cast<float>(static_cast<double>(a.gradient_scale) * (probability - target));
+    }
+  }
+  return {.loss = log(exponentials) - (1 - smoothing) * (static_cast<double>(own) - top) -
+                  uniform * from_largest,
+          .counted = 1,
+          .top1 = better < 1,
+          .top5 = better < 5};
+}
+
+__global__ void __launch_bounds__(kThreads) LossKernel(Arguments a) {
+  const int64_t warps = int64_t{gridDim.x} * (kThreads / kWarp);
+  for (int64_t row = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp; row < a.rows;
+       row += warps) {
+    const RowResult result = RunRow(a, row);
+    if (threadIdx.x % kWarp == 0) a.row_results[row] = result;
+  }
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicAdd(a.ticket, 1u) == gridDim.x - 1;
+  __syncthreads();
+  if (!last || threadIdx.x >= kWarp) return;
+  __threadfence();
+  double loss = 0;
+  int counted = 0, top1 = 0, top5 = 0;
+  for (int64_t row = threadIdx.x; row < a.rows; row += kWarp) {
+    const volatile RowResult& result = a.row_results[row];
+    loss += result.loss;
+    counted += result.counted;
+    top1 += result.top1;
+    top5 += result.top5;
+  }
+  loss = WarpSum(loss);
+  counted = WarpSum(counted);
+  top1 = WarpSum(top1);
+  top5 = WarpSum(top5);
+  if (threadIdx.x == 0) {
+    *a.result = {loss, counted, top1, top5};
+    *a.ticket = 0;
+  }
+}
+
+class CudaLoss : public Loss {
+ public:
+  CudaLoss(Device& device, const Queue& queue, const LossShape& shape)
+      : device_(device),
+        queue_(queue),
+        shape_(shape),
+        row_results_(device.Allocate(shape.batch * static_cast<int64_t>(sizeof(RowResult)))),
+        result_(device.Allocate(sizeof(LossResult))),
+        ticket_(device.Allocate(sizeof(unsigned))) {}
+
+  void Run(ConstView logits, ConstView labels, float gradient_scale,
+           View logits_gradient) override {
+    const Arguments a{.logits = logits.as<float>(),
+                      .labels = labels.as<int32_t>(),
+                      .gradient = logits_gradient.as<float>(),
+                      .gradient_scale = gradient_scale,
+                      .label_smoothing = shape_.label_smoothing,
+                      .rows = shape_.batch,
+                      .classes = shape_.classes,
+                      .row_results = static_cast<RowResult*>(row_results_.data()),
+                      .result = static_cast<LossResult*>(result_.data()),
+                      .ticket = static_cast<unsigned*>(ticket_.data())};
+    Grid grid = GridFor(queue_, shape_.batch * kWarp, kThreads);
+    if (grid.blocks == 0) grid.blocks = 1;  // to write zeros
+    Launch("loss", queue_, grid, LossKernel, a);
+  }
+
+  LossResult ReadResult() override {
+    LossResult result;
+    device_.CopyToHost(result_.view(DataType::kUint8), &result);
+    return result;
+  }
+
+ private:
+  Device& device_;
+  Queue queue_;
+  LossShape shape_;
+  Buffer row_results_, result_, ticket_;
+};
+
+}  // namespace
+}  // namespace thinwire::cuda
+
+namespace thinwire {
+
+std::unique_ptr<Loss> MakeCudaLoss(Device& device, const cuda::Queue& queue,
+                                   const LossShape& shape) {
+  CheckShape(shape);
+  return std::make_unique<cuda::CudaLoss>(device, queue, shape);
+}
+
+}  // namespace thinwire
