@@ -207,6 +207,34 @@ TYPED_TEST(TopKTest, ChoosesFromWhatIsComputed) {
   run.template operator()<double>();
 }
 
+TYPED_TEST(TopKTest, HasTheSameBitsOnEveryDevice) {
+  const auto cpu = MakeCpuDevice(2);
+  const bool fused = HasFusedMultiplyAdd(*cpu);
+  const int64_t size = 100'003;
+  auto run = [&]<typename T>() {
+    const TopKShape shape{
+        .size = size, .ranges = {{0, 60'000}, {60'032, size}}, .k = 1601, .type = DataTypeOf<T>()};
+    const auto select = [&](Device& device) {
+      const TestBuffer<T> input(device, As<T>(RandomNormal(size, 1))),
+          state(device, As<T>(RandomNormal(size, 2))),
+          parameters(device, As<T>(RandomNormal(size, 3))), scale(device, std::vector<T>{T{0.3f}});
+      const TestBuffer<int32_t> indices(device, shape.k);
+      const TestBuffer<T> values(device, shape.k);
+      device.MakeTopK(shape)->Select({.values = input.view(),
+                                      .factor = 0.7,
+                                      .gradient_scale = scale,
+                                      .parameters = parameters,
+                                      .weight_decay = fused ? 0.1 : 0,
+                                      .decayed_size = 50'001},
+                                     state, -1, indices, values);
+      return std::pair(indices.Read(), values.Read());
+    };
+    EXPECT_EQ(select(*this->device_), select(*cpu));
+  };
+  run.template operator()<float>();
+  run.template operator()<double>();
+}
+
 // What one call learns of a vector must not be believed of the next one.
 TYPED_TEST(TopKTest, OneOperationServesDifferentVectors) {
   Device& device = *this->device_;
