@@ -177,21 +177,24 @@ __global__ void __launch_bounds__(kThreads)
 /// Gathers each tile's elements whose highest digit is at least the selection's, in order.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shift) {
-  using Scan = cub::BlockScan<int, kThreads>;
+  using Counts = unsigned long long;  // of each round, 16 bits each
+  using Scan = cub::BlockScan<Counts, kThreads>;
   __shared__ typename Scan::TempStorage storage;
   __shared__ unsigned long long offset;
   constexpr int kRounds = kTileSize / (kThreads * kNeighbours);
+  static_assert(kRounds <= 4 && kThreads * kNeighbours < 1 << 16);
+  const auto of_round = [](Counts counts, int round) {
+    return static_cast<int>(counts >> (16 * round) & 0xFFFF);
+  };
   const KeyOfType<T> least = a.selection->prefix << shift;
   for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
     const Range range = a.tiles[tile];
     const bool whole = a.aligned && range.begin % kNeighbours == 0;
     T values[kRounds][kNeighbours];
-    int places[kRounds];  // where the thread's elements of the round go, within the tile
-    int total = 0;
+    // All loads before the scan, whose barriers they would wait at.
 #pragma unroll
     for (int round = 0; round < kRounds; ++round) {
       const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
-      int count = 0;
       if (whole && i + kNeighbours <= range.end) {
         constexpr int kWidth = kFullWidth<T>;
 #pragma unroll
@@ -206,16 +209,22 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shi
           if (i + k < range.end) values[round][k] = a.template At<1>(i + k).lanes[0];
         }
       }
+    }
+    const auto wanted = [&](int64_t i, T value) { return i < range.end && KeyOf(value) >= least; };
+    Counts own = 0;
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+      const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
 #pragma unroll
       for (int k = 0; k < kNeighbours; ++k) {
-        count += i + k < range.end && KeyOf(values[round][k]) >= least;
+        own += Counts{wanted(i + k, values[round][k])} << (16 * round);
       }
-      int sum = 0;
-      Scan(storage).ExclusiveSum(count, places[round], sum);
-      places[round] += total;
-      total += sum;
-      __syncthreads();
     }
+    Counts before = 0, sum = 0;
+    Scan(storage).ExclusiveSum(own, before, sum);
+    int total = 0;
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) total += of_round(sum, round);
     if (threadIdx.x == 0) {
       offset = atomicAdd(&a.selection->gathered, static_cast<unsigned long long>(total));
       a.offsets[tile] = offset;
@@ -223,17 +232,19 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shi
     }
     __syncthreads();
     if (offset + total <= static_cast<unsigned long long>(a.capacity)) {
+      int64_t round_begin = static_cast<int64_t>(offset);
 #pragma unroll
       for (int round = 0; round < kRounds; ++round) {
         const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
-        int64_t to = static_cast<int64_t>(offset) + places[round];
+        int64_t to = round_begin + of_round(before, round);
 #pragma unroll
         for (int k = 0; k < kNeighbours; ++k) {
-          if (i + k < range.end && KeyOf(values[round][k]) >= least) {
+          if (wanted(i + k, values[round][k])) {
             a.candidate_indices[to] = static_cast<int32_t>(i + k);
             a.candidate_values[to++] = values[round][k];
           }
         }
+        round_begin += of_round(sum, round);
       }
     }
     __syncthreads();  // before the next tile's offset
