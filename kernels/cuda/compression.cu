@@ -9,6 +9,9 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
+constexpr int kResidentWarps = 64;  // of a multiprocessor
+constexpr int kMostPartBits = 3;
+static_assert(sum_tree::kPiece % ((kWarp * kNeighbours) << kMostPartBits) == 0);
 static_assert(sum_tree::kLanes == kWarp && sum_tree::kRow == kWarp && sum_tree::kGroups == 4);
 
 /// What an element adds to a sum: |v|, or v².
@@ -109,16 +112,23 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// A warp a group.
+/// A warp a group, which may be the whole vector: many loads are on their way at once.
 __global__ void __launch_bounds__(kThreads) GroupSumsKernel(PlannedPieces plan, double* sums) {
+  constexpr int kAhead = 16;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t warps = int64_t{gridDim.x} * kWarps;
   for (int64_t group = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
        group < plan.group_count; group += warps) {
+    const int64_t end = plan.first_pieces[group + 1];
     double sum = 0;
-    for (int64_t p = plan.first_pieces[group] + lane; p < plan.first_pieces[group + 1];
-         p += kWarp) {
-      sum += plan.piece_sums[p];
+    for (int64_t p = plan.first_pieces[group] + lane; p < end; p += kWarp * kAhead) {
+      double ahead[kAhead];
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        ahead[k] = p + k * kWarp < end ? plan.piece_sums[p + k * kWarp] : 0.0;
+      }
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) sum += ahead[k];  // no sum is -0: zeros change nothing
     }
     double total = 0;
     for (int from = 0; from < kWarp; ++from) total += __shfl_sync(kAllLanes, sum, from);
@@ -210,19 +220,24 @@ struct AddAndUpdatePass {
   }
 };
 
-/// A warp a piece.
+/// A warp takes one of the 2^part_bits parts of a piece.
 template <typename Pass>
-__global__ void __launch_bounds__(kThreads) ApplyKernel(PlannedPieces plan, Pass pass) {
+__global__ void __launch_bounds__(kThreads)
+    ApplyKernel(PlannedPieces plan, int part_bits, Pass pass) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t warps = int64_t{gridDim.x} * kWarps;
-  for (int64_t p = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp; p < plan.piece_count;
-       p += warps) {
-    const SignPiece piece = plan.pieces[p];
+  const int64_t part_size = sum_tree::kPiece >> part_bits;
+  for (int64_t item = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
+       item < (plan.piece_count << part_bits); item += warps) {
+    const SignPiece piece = plan.pieces[item >> part_bits];
+    const int64_t part = item & ((int64_t{1} << part_bits) - 1);
     if (piece.begin % 32 == 0 && piece.end % 32 == 0) {
-      for (int64_t i = piece.begin + lane * kNeighbours; i < piece.end; i += kWarp * kNeighbours) {
+      const int64_t begin = piece.begin + part * part_size;
+      const int64_t end = begin + part_size < piece.end ? begin + part_size : piece.end;
+      for (int64_t i = begin + lane * kNeighbours; i < end; i += kWarp * kNeighbours) {
         pass.template At<kNeighbours>(i, piece.group);
       }
-    } else if (piece.begin + lane < piece.end) {
+    } else if (part == 0 && piece.begin + lane < piece.end) {
       pass.template At<1>(piece.begin + lane, piece.group);
     }
   }
@@ -341,8 +356,12 @@ class CudaSignCompression : public SignCompression {
   template <typename Pass>
   void Apply(const char* name, const Pass& pass) {
     const PlannedPieces pieces = plan_.pieces();
-    Launch(name, queue_, GridFor(queue_, pieces.piece_count * kWarp, kThreads), ApplyKernel<Pass>,
-           pieces, pass);
+    // Elements are independent here: where pieces are few, several warps share one.
+    const int64_t resident = queue_.multiprocessors * int64_t{kResidentWarps};
+    int part_bits = 0;
+    while (part_bits < kMostPartBits && (pieces.piece_count << part_bits) < resident) ++part_bits;
+    Launch(name, queue_, GridFor(queue_, (pieces.piece_count << part_bits) * kWarp, kThreads),
+           ApplyKernel<Pass>, pieces, part_bits, pass);
   }
 
   Queue queue_;

@@ -191,21 +191,81 @@ TYPED_TEST(CompressionTest, NaNAndInfinityShowInTheSumOfTheirGroupAlone) {
   });
 }
 
+/// What all passes make of inexact numbers on a device: bits, sums and states one after another.
+template <typename T>
+struct AllPasses {
+  AllPasses(Device& on, const Layout& layout, SignCompression& compression, bool fused) {
+    const int64_t size = layout.shape.size;
+    const TestInput<T> input(on, layout,
+                             {.values = Normal(size, 1),
+                              .factor = 0.7,
+                              .gradient_scale = 0.3,
+                              .parameters = Normal(size, 2),
+                              .weight_decay = fused ? 0.1 : 0,
+                              .decayed_size = size * 5 / 9});
+    const DeviceMessage<T> pending(on, RandomMessage(layout, 3, false));
+    const SignMessage message = pending;
+    const Messages<T> three(on, layout, 3, false), four(on, layout, 4, false);
+    const auto state = [&](uint64_t seed) {
+      return TestBuffer<T>(on, As<T>(WithPadding(layout, Normal(size, seed), kMark)), 3);
+    };
+    const auto pack = [&](uint64_t seed, const auto& pass) {
+      const TestBuffer<T> vector = state(seed);
+      const Output output(on, layout.shape);
+      pass(vector.view(), output);
+      states.push_back(vector.Read());
+      bits.push_back(output.bits.Read());
+      sums.push_back(output.sums.Read());
+      const TestBuffer<T> scales(on, layout.shape.groups());
+      compression.Scales(output.sums, scales);
+      states.push_back(scales.Read());
+    };
+    pack(4, [&](View, const Output& out) { compression.Pack(input, out.bits, out.sums); });
+    pack(5, [&](View vector, const Output& out) {
+      compression.PackDifference(input, message, vector, out.bits, out.sums);
+    });
+    pack(6, [&](View vector, const Output& out) {
+      compression.PackSum(input, message.scales, vector, out.bits, out.sums);
+    });
+    pack(7, [&](View vector, const Output& out) {
+      const TestBuffer<T> target = state(8);
+      compression.PackMeanDifference(three.views, vector, target, out.bits, out.sums);
+    });
+    pack(9, [&](View vector, const Output& out) {
+      compression.PackMeanSum(four.views, message.scales, vector, out.bits, out.sums);
+    });
+    const TestBuffer<T> y = state(10);
+    compression.Mean(three.views, true, y);
+    compression.Add(message, -0.3, y);
+    compression.SettleError(message.scales, y);
+    states.push_back(y.Read());
+    AdamUpdate update{.common = {.learning_rate = 0.01, .weight_decay = 0.1}, .step = 3};
+    const TestBuffer<T> scale(on, std::vector<T>{static_cast<T>(0.7)});
+    update.common.gradient_scale = scale;
+    const TestBuffer<T> estimate = state(11), momentum = state(12), variance(on, size),
+                        largest(on, size), x = state(13);
+    compression.AddAndUpdate(message, update, estimate, momentum, variance, largest, x);
+    for (const auto* buffer : {&estimate, &momentum, &variance, &largest, &x}) {
+      states.push_back(buffer->Read());
+    }
+  }
+
+  std::vector<std::vector<int32_t>> bits;
+  std::vector<std::vector<double>> sums;
+  std::vector<std::vector<T>> states;
+};
+
 TYPED_TEST(CompressionTest, HasTheSameBitsOnEveryDevice) {
   Device& device = *this->device_;
   const auto cpu = MakeCpuDevice(2);
-  const auto pack = [](Device& on, const Layout& layout) {
-    const TestInput<float> input(on, layout, {.values = Normal(layout.shape.size, 1)});
-    const TestBuffer<float> state(on, As<float>(Normal(layout.shape.size, 2)));
-    const Output output(on, layout.shape);
-    on.MakeSignCompression(layout.shape)
-        ->PackDifference(input, {}, state, output.bits, output.sums);
-    return std::pair(output.bits.Read(), output.sums.Read());
-  };
-  for (const Layout& layout : Layouts()) {
-    SCOPED_TRACE(layout.name);
-    EXPECT_EQ(pack(device, layout), pack(*cpu, layout));
-  }
+  const bool fused = HasFusedMultiplyAdd(*cpu);
+  this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
+    const AllPasses<T> here(device, layout, compression, fused);
+    const AllPasses<T> there(*cpu, layout, *cpu->MakeSignCompression(layout.shape), fused);
+    EXPECT_EQ(here.bits, there.bits);
+    EXPECT_EQ(here.sums, there.sums);
+    EXPECT_EQ(here.states, there.states);
+  });
 }
 
 TEST(CpuCompression, SumsDoNotDependOnTheNumberOfThreads) {

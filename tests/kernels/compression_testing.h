@@ -70,6 +70,7 @@ inline std::vector<Layout> Layouts() {
   for (const int64_t block : {8, 32, 100, 10000}) {
     layouts.push_back(Tensors("block:" + std::to_string(block), sizes, block, false));
   }
+  layouts.push_back(Tensors("many pieces of one group", {20011}, 8, true));
   layouts.push_back(
       {"borders within words",
        {.size = 96, .runs = {{{3, 5}, 0}, {{5, 40}, 0}, {{40, 41}, 1}, {{70, 95}, 2}}}});
