@@ -6,7 +6,8 @@
 //
 // A group of the sum of squares keeps 32 sums, one a place in the row; at the end they are added as
 // ((0-7 + 8-15) + (16-23 + 24-31)), those eight in order, and so the groups. A group of the signs'
-// sums keeps eight: each row's elements are added in that way first.
+// sums keeps eight: each row's elements are added in that way first. At the end the groups are added
+// place by place as (0 + 1) + (2 + 3), and those eight in order.
 #pragma once
 
 #include <stdint.h>

@@ -80,6 +80,12 @@ class TestBuffer {
   Buffer buffer_;
 };
 
+/// Floats left free in front of operands of cuDNN and cuBLASLt, which want 16 bytes' alignment; the
+/// CPU's want none.
+inline int64_t LeftFree(const Device& device, int64_t count) {
+  return device.kind() == std::string("cuda") ? 4 * count : count;
+}
+
 /// Whether the CPU rounds a decayed value once, as GPUs always do; else inputs with decay differ.
 inline bool HasFusedMultiplyAdd(const Device& cpu) {
   return cpu.description().find("portable") == std::string::npos;

@@ -1,81 +1,21 @@
 // Batch normalisation as two passes forward (moments; normalise) and two backward (sums; apply).
 // The block that finishes last with its channels turns their sums into what the second pass wants.
 #include "kernels/cuda/batch_norm.h"
-#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/column_sums.cuh"
 
 namespace thinwire::cuda {
 namespace {
 
-constexpr int64_t kMaxRowBlocks = 512;
 constexpr int kFloatTerms = 16;  // added in float32, before float64 takes over
 
 struct Sums {
   double first = 0, second = 0;
-};
 
-/// Memory of a reduction over rows.
-struct ReductionMemory {
-  Sums* partial;      // [row_blocks, channels]
-  unsigned* tickets;  // [column_blocks], zeros between launches
+  __device__ void Add(const volatile Sums& other) {
+    first += other.first;
+    second += other.second;
+  }
 };
-
-/// Adds up the threads' sums of a column over the block, and over all blocks of the column; the
-/// last of these calls finish(channel, sums) for each channel. All threads of the block call this.
-template <int kWidth, typename Finish>
-__device__ void FinishColumns(const ColumnGrid& grid, const ReductionMemory& memory,
-                              const Sums (&own)[kWidth], const Finish& finish) {
-  __shared__ Sums block[kColumnThreads];
-  __shared__ bool last;
-  const int64_t channel = grid.Channel();
-#pragma unroll
-  for (int k = 0; k < kWidth; ++k) {
-    block[threadIdx.x] = own[k];
-    __syncthreads();
-    if (grid.RowInBlock() == 0 && channel < grid.channels) {
-      Sums total = own[k];
-      for (int row = 1; row < grid.RowsInBlock(); ++row) {
-        const Sums& other = block[(row << grid.shift) + grid.ColumnInBlock()];
-        total.first += other.first;
-        total.second += other.second;
-      }
-      memory.partial[grid.RowBlock() * grid.channels + channel + k] = total;
-    }
-    __syncthreads();
-  }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    unsigned* ticket = &memory.tickets[grid.ColumnBlock()];
-    last = atomicAdd(ticket, 1u) == grid.row_blocks - 1;
-    if (last) *ticket = 0;
-  }
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  // Again a thread a column and some of the row blocks, then those below each other.
-#pragma unroll
-  for (int k = 0; k < kWidth; ++k) {
-    Sums some;
-    if (channel < grid.channels) {
-      for (int64_t r = grid.RowInBlock(); r < grid.row_blocks; r += grid.RowsInBlock()) {
-        const volatile Sums& partial = memory.partial[r * grid.channels + channel + k];
-        some.first += partial.first;
-        some.second += partial.second;
-      }
-    }
-    block[threadIdx.x] = some;
-    __syncthreads();
-    if (grid.RowInBlock() == 0 && channel < grid.channels) {
-      for (int row = 1; row < grid.RowsInBlock(); ++row) {
-        const Sums& other = block[(row << grid.shift) + grid.ColumnInBlock()];
-        some.first += other.first;
-        some.second += other.second;
-      }
-      finish(channel + k, some);
-    }
-    __syncthreads();
-  }
-}
 
 /// Sums of float32 terms, a few of them in float32.
 template <int kWidth>
@@ -114,7 +54,7 @@ struct MomentsArguments {
 /// Sums relative to the first row, so that a large mean does not drown the variance.
 template <int kWidth>
 __global__ void __launch_bounds__(kColumnThreads)
-    MomentsKernel(ColumnGrid grid, ReductionMemory memory, MomentsArguments a) {
+    MomentsKernel(ColumnGrid grid, ReductionMemory<Sums> memory, MomentsArguments a) {
   const int64_t channel = grid.Channel();
   Accumulator<kWidth> accumulator;
   if (channel < grid.channels) {
@@ -236,7 +176,7 @@ struct BackwardArguments {
 
 template <int kWidth>
 __global__ void __launch_bounds__(kColumnThreads)
-    BackwardReduceKernel(ColumnGrid grid, ReductionMemory memory, BackwardArguments a) {
+    BackwardReduceKernel(ColumnGrid grid, ReductionMemory<Sums> memory, BackwardArguments a) {
   const int64_t channel = grid.Channel();
   Accumulator<kWidth> accumulator;
   if (channel < grid.channels) {
@@ -295,14 +235,9 @@ class CudaBatchNorm : public BatchNorm {
  public:
   CudaBatchNorm(Device& device, const Queue& queue, const BatchNormShape& shape)
       : device_(device), queue_(queue), shape_(shape) {
-    const ColumnGrid narrow = GridOf(false);
-    tickets_ = device.Allocate(narrow.column_blocks * static_cast<int64_t>(sizeof(unsigned)));
+    tickets_ = device.Allocate(TicketBytes(queue, shape.rows, shape.channels));
     affine_ = device.Allocate(2 * shape.channels * static_cast<int64_t>(sizeof(float)));
-    int64_t row_blocks = narrow.row_blocks;
-    if (const ColumnGrid wide = GridOf(true); wide.row_blocks > row_blocks) {
-      row_blocks = wide.row_blocks;
-    }
-    device.ReserveWorkspace(row_blocks * shape.channels * static_cast<int64_t>(sizeof(Sums)));
+    device.ReserveWorkspace(PartialBytes<Sums>(queue, shape.rows, shape.channels));
   }
 
   void ForwardTraining(ConstView x, ConstView residual, ConstView scale, ConstView shift,
@@ -371,7 +306,7 @@ class CudaBatchNorm : public BatchNorm {
   ColumnGrid GridOf(bool aligned) const {
     return ColumnGrid(queue_, shape_.rows, shape_.channels, aligned, kMaxRowBlocks);
   }
-  ReductionMemory Memory() const {
+  ReductionMemory<Sums> Memory() const {
     return {device_.workspace().as<Sums>(), static_cast<unsigned*>(tickets_.data())};
   }
 

@@ -35,7 +35,7 @@ __device__ inline uint32_t PackWord(const Vector<T, kNeighbours>& values) {
   return bits;
 }
 
-/// Whole words: returns their sum in all lanes.
+/// Whole words: returns their sum in lane 0.
 template <typename T, typename Source, typename Pass>
 __device__ double PackWords(const SignPiece& piece, const Source& source, const Pass& pass,
                             bool squares, uint32_t* bits) {
@@ -59,14 +59,15 @@ __device__ double PackWords(const SignPiece& piece, const Source& source, const 
     const uint32_t word = PackWord(values);
     if (lane % 8 == 0 && i < piece.end) bits[i / 32] = word;
   }
-  double group_sum = 0;
-#pragma unroll
-  for (int k = 0; k < kNeighbours; ++k) group_sum += sums[k];
-#pragma unroll
-  for (int k = 0; k < kNeighbours; ++k) group_sum += __shfl_down_sync(kAllLanes, sums[k], 1);
   double total = 0;
 #pragma unroll
-  for (int group = 0; group < 4; ++group) total += __shfl_sync(kAllLanes, group_sum, group * 8);
+  for (int k = 0; k < kNeighbours; ++k) {  // over the groups, which are eight lanes each
+    sums[k] += __shfl_xor_sync(kAllLanes, sums[k], 8);
+    sums[k] += __shfl_xor_sync(kAllLanes, sums[k], 16);
+    total += sums[k];
+  }
+#pragma unroll
+  for (int k = 0; k < kNeighbours; ++k) total += __shfl_sync(kAllLanes, sums[k], 1);
   return total;
 }
 

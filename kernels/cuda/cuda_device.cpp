@@ -1,12 +1,15 @@
 // A GPU as a device: calls enqueue on one stream and return.
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 
 #include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/compression.h"
+#include "kernels/cuda/convolution.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/linear.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/pad_shortcut.h"
 #include "kernels/cuda/pooling.h"
@@ -49,6 +52,8 @@ class CudaDevice : public Device {
     workspace_ = Buffer();
     reduction_scratch_ = Buffer();
     reduction_result_ = Buffer();
+    cudnn_.reset();
+    cublas_.reset();
     cudaStreamDestroy(queue_.stream);
   }
 
@@ -107,10 +112,16 @@ class CudaDevice : public Device {
   }
   void Synchronize() override { THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream)); }
 
-  std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape&) override {
-    Absent("convolution");
+  std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
+    MakeCurrent();
+    if (!cudnn_) cudnn_.emplace(queue_);
+    return MakeCudaConvolution(*this, queue_, *cudnn_, shape);
   }
-  std::unique_ptr<Linear> MakeLinear(const LinearShape&) override { Absent("linear"); }
+  std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
+    MakeCurrent();
+    if (!cublas_) cublas_.emplace();
+    return MakeCudaLinear(*this, queue_, *cublas_, shape);
+  }
   std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
     return MakeCudaBatchNorm(*this, queue_, shape);
   }
@@ -214,6 +225,8 @@ class CudaDevice : public Device {
   }
 
   cuda::Queue queue_;
+  std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
+  std::optional<cuda::Cublas> cublas_;
   std::string description_;
   int64_t allocated_bytes_ = 0;
   Buffer workspace_, reduction_scratch_, reduction_result_;

@@ -105,9 +105,11 @@ void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
   const auto x = RandomNormal(s.input_size(), 1), w = RandomNormal(s.filter_size(), 2),
              b = RandomNormal(s.bias ? s.out_channels : 0, 3),
              dy = RandomNormal(s.output_size(), 4);
-  TestBuffer<float> input(device, x, 1), filter(device, w, 3), bias(device, b),
-      output_gradient(device, dy, 5), output(device, s.output_size(), 7),
-      input_gradient(device, s.input_size(), 1), filter_gradient(device, s.filter_size(), 2),
+  TestBuffer<float> input(device, x, LeftFree(device, 1)), filter(device, w, LeftFree(device, 3)),
+      bias(device, b), output_gradient(device, dy, LeftFree(device, 5)),
+      output(device, s.output_size(), LeftFree(device, 7)),
+      input_gradient(device, s.input_size(), LeftFree(device, 1)),
+      filter_gradient(device, s.filter_size(), LeftFree(device, 2)),
       bias_gradient(device, s.bias ? s.out_channels : 0);
   const auto convolution = device.MakeConvolution(s);
   SCOPED_TRACE(::testing::Message()

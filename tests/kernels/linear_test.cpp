@@ -43,9 +43,12 @@ TYPED_TEST(LinearTest, AgreesWithTheReference) {
           const LinearShape shape{batch, in, out, bias};
           const auto x = RandomNormal(batch * in, 1), w = RandomNormal(out * in, 2),
                      b = RandomNormal(bias ? out : 0, 3), dy = RandomNormal(batch * out, 4);
-          TestBuffer<float> input(device, x, 1), weight(device, w, 3), shift(device, b),
-              output_gradient(device, dy, 5), output(device, batch * out, 7),
-              input_gradient(device, batch * in, 1), weight_gradient(device, out * in, 2),
+          TestBuffer<float> input(device, x, LeftFree(device, 1)),
+              weight(device, w, LeftFree(device, 3)), shift(device, b),
+              output_gradient(device, dy, LeftFree(device, 5)),
+              output(device, batch * out, LeftFree(device, 7)),
+              input_gradient(device, batch * in, LeftFree(device, 1)),
+              weight_gradient(device, out * in, LeftFree(device, 2)),
               bias_gradient(device, bias ? out : 0);
           const auto linear = device.MakeLinear(shape);
           linear->Forward(input, weight, bias ? shift.view() : View{}, output);

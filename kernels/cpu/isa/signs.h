@@ -133,12 +133,9 @@ class WordSums {
 
   double Total() const {
     double total = 0;
-    for (const auto& sums : sums_) {
-      double group_total = 0;
-      for (int part = 0; part < kParts; ++part) {
-        for (int lane = 0; lane < kDoubles; ++lane) group_total += sums[part][lane];
-      }
-      total += group_total;
+    for (int part = 0; part < kParts; ++part) {
+      const Doubles sum = (sums_[0][part] + sums_[1][part]) + (sums_[2][part] + sums_[3][part]);
+      for (int lane = 0; lane < kDoubles; ++lane) total += sum[lane];
     }
     return total;
   }
@@ -150,6 +147,7 @@ class WordSums {
     word_[offset / 8][offset % 8 / kDoubles] = kSquares ? part * part : part;
   }
 
+  static_assert(sum_tree::kGroups == 4);
   Doubles sums_[sum_tree::kGroups][kParts] = {};
   uint32_t words_ = 0;
   Doubles word_[4][kParts];

@@ -1,0 +1,79 @@
+#include "kernels/cuda/convolution.h"
+
+#include <array>
+#include <optional>
+
+#include "kernels/cuda/bias.h"
+
+namespace thinwire {
+namespace {
+
+using cuda::ConvolutionDirection;
+
+class CudaConvolution : public Convolution {
+ public:
+  CudaConvolution(Device& device, const cuda::Queue& queue, const cuda::Cudnn& cudnn,
+                  const ConvolutionShape& shape)
+      : device_(device), queue_(queue), shape_(shape) {
+    if (shape.batch > 0) {
+      for (size_t direction = 0; direction < plans_.size(); ++direction) {
+        plans_[direction] =
+            cuda::PlanConvolution(cudnn, shape, static_cast<ConvolutionDirection>(direction),
+                                  DataType::kFloat32);
+        device.ReserveWorkspace(plans_[direction]->workspace_bytes());
+      }
+    }
+    if (shape.bias) bias_gradient_.emplace(device, queue, Rows(), shape.out_channels);
+  }
+
+  void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
+    if (shape_.batch == 0) return;
+    Execute(ConvolutionDirection::kForward, input, filter, output);
+    if (shape_.bias) cuda::AddBias(queue_, Rows(), bias, output);
+  }
+
+  void BackwardData(ConstView output_gradient, ConstView filter, View input_gradient) override {
+    if (shape_.batch == 0) return;
+    Execute(ConvolutionDirection::kData, output_gradient, filter, input_gradient);
+  }
+
+  void BackwardWeights(ConstView input, ConstView output_gradient, View filter_gradient,
+                       View bias_gradient) override {
+    if (shape_.batch == 0) {
+      device_.Zero(filter_gradient);
+    } else {
+      Execute(ConvolutionDirection::kWeights, input, output_gradient, filter_gradient);
+    }
+    if (shape_.bias) bias_gradient_->Run(output_gradient, bias_gradient);
+  }
+
+  const char* algorithm(int direction) const override {
+    const auto& plan = plans_.at(static_cast<size_t>(direction));
+    return plan == nullptr ? "none" : plan->name().c_str();
+  }
+
+ private:
+  int64_t Rows() const { return shape_.batch * shape_.out_height() * shape_.out_width(); }
+
+  void Execute(ConvolutionDirection direction, ConstView left, ConstView right, View result) {
+    plans_[static_cast<size_t>(direction)]->Execute(left.data, right.data, result.data,
+                                                    device_.workspace().data);
+  }
+
+  Device& device_;
+  cuda::Queue queue_;
+  ConvolutionShape shape_;
+  std::array<std::unique_ptr<cuda::ConvolutionPlan>, 3> plans_;
+  std::optional<cuda::BiasGradient> bias_gradient_;
+};
+
+}  // namespace
+
+std::unique_ptr<Convolution> MakeCudaConvolution(Device& device, const cuda::Queue& queue,
+                                                 const cuda::Cudnn& cudnn,
+                                                 const ConvolutionShape& shape) {
+  CheckShape(shape);
+  return std::make_unique<CudaConvolution>(device, queue, cudnn, shape);
+}
+
+}  // namespace thinwire

@@ -1,0 +1,183 @@
+#include "kernels/cuda/convolution_plan.h"
+
+#include <cudnn_frontend.h>
+#include <fmt/format.h>
+
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/cuda/check.h"
+#include "kernels/error.h"
+
+namespace thinwire::cuda {
+namespace {
+
+namespace frontend = cudnn_frontend;
+using Tensor = std::shared_ptr<frontend::graph::Tensor_attributes>;
+
+enum Operand : int64_t { kLeft = 1, kRight, kResult };
+
+void CheckCudnn(cudnnStatus_t status, const char* call, const char* file, int line) {
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  int device = -1;
+  cudaGetDevice(&device);
+  throw Error(fmt::format("{} failed at {}:{} on CUDA device {}: {}", call, file, line, device,
+                          cudnnGetErrorString(status)),
+              "");
+}
+#define THINWIRE_CUDNN_CHECK(call) CheckCudnn((call), #call, __FILE__, __LINE__)
+
+const char* Name(ConvolutionDirection direction) {
+  switch (direction) {
+    case ConvolutionDirection::kForward: return "forward";
+    case ConvolutionDirection::kData: return "data gradient";
+    case ConvolutionDirection::kWeights: return "weight gradient";
+  }
+  return "";
+}
+
+std::string Describe(const ConvolutionShape& s, ConvolutionDirection direction, DataType type) {
+  return fmt::format("{} of a {} convolution {}x{}x{}x{} -> {}, filter {}x{}, stride {}x{}, padding "
+                     "{}x{}, groups {}",
+                     Name(direction), type == DataType::kBFloat16 ? "bf16" : "float32", s.batch,
+                     s.height, s.width, s.in_channels, s.out_channels, s.kernel_height,
+                     s.kernel_width, s.stride_height, s.stride_width, s.padding_height,
+                     s.padding_width, s.groups);
+}
+
+class Plan : public ConvolutionPlan {
+ public:
+  Plan(const Cudnn* cudnn, const std::string* properties, const ConvolutionShape& shape,
+       ConvolutionDirection direction, DataType type)
+      : handle_(cudnn == nullptr ? nullptr : cudnn->handle()),
+        description_(Describe(shape, direction, type)) {
+    if (properties != nullptr) {
+      std::vector<uint8_t> json(properties->begin(), properties->end());
+      json.push_back(0);
+      const auto device = std::make_shared<frontend::DeviceProperties>();
+      Check("device properties", device->deserialize(json));
+      graph_.set_device_properties(device);
+    }
+    graph_
+        .set_io_data_type(type == DataType::kBFloat16 ? frontend::DataType_t::BFLOAT16
+                                                      : frontend::DataType_t::FLOAT)
+        .set_intermediate_data_type(frontend::DataType_t::FLOAT)
+        .set_compute_data_type(frontend::DataType_t::FLOAT);
+    AddConvolution(shape, direction);
+    Check("validate", graph_.validate());
+    Check("build_operation_graph", graph_.build_operation_graph(handle_));
+    Check("create_execution_plans", graph_.create_execution_plans({frontend::HeurMode_t::A,
+                                                                   frontend::HeurMode_t::FALLBACK}));
+    std::vector<frontend::NumericalNote_t> unwanted = {
+        frontend::NumericalNote_t::NONDETERMINISTIC,
+        frontend::NumericalNote_t::REDUCED_PRECISION_REDUCTION};
+    if (type == DataType::kFloat32) {
+      unwanted.push_back(frontend::NumericalNote_t::TENSOR_CORE);
+      unwanted.push_back(frontend::NumericalNote_t::DOWN_CONVERT_INPUTS);
+    }
+    graph_.deselect_numeric_notes(unwanted);
+    // check_support() asks the driver for its device.
+    if (handle_ != nullptr) Check("check_support", graph_.check_support());
+    Check("build_plans", graph_.build_plans(frontend::BuildPlanPolicy_t::HEURISTICS_CHOICE));
+    Check("get_workspace_size", graph_.get_workspace_size(workspace_bytes_));
+    Check("get_plan_name", graph_.get_plan_name(name_));
+  }
+
+  int64_t workspace_bytes() const override { return workspace_bytes_; }
+  const std::string& name() const override { return name_; }
+  int64_t candidates() const override { return graph_.get_execution_plan_count(); }
+
+  void Execute(const void* left, const void* right, void* result, void* workspace) override {
+    if (handle_ == nullptr) throw Error(description_ + ": planned without a device", "");
+    std::unordered_map<int64_t, void*> operands = {{kLeft, const_cast<void*>(left)},
+                                                   {kRight, const_cast<void*>(right)},
+                                                   {kResult, result}};
+    Check("execute", graph_.execute(handle_, operands, workspace));
+  }
+
+ private:
+  /// A tensor of dimensions n, c, h, w whose channels are neighbours.
+  static frontend::graph::Tensor_attributes ChannelsLast(const char* name, Operand operand,
+                                                         int64_t n, int64_t c, int64_t h,
+                                                         int64_t w) {
+    return frontend::graph::Tensor_attributes()
+        .set_name(name)
+        .set_uid(operand)
+        .set_dim({n, c, h, w})
+        .set_stride({c * h * w, 1, c * w, c});
+  }
+
+  void AddConvolution(const ConvolutionShape& s, ConvolutionDirection direction) {
+    const auto input = [&](Operand operand) {
+      return ChannelsLast("input", operand, s.batch, s.in_channels, s.height, s.width);
+    };
+    const auto filter = [&](Operand operand) {
+      return ChannelsLast("filter", operand, s.out_channels, s.in_channels / s.groups,
+                          s.kernel_height, s.kernel_width);
+    };
+    const auto output = [&](Operand operand) {
+      return ChannelsLast("output", operand, s.batch, s.out_channels, s.out_height(),
+                          s.out_width());
+    };
+    const auto geometry = [&](auto attributes) {
+      attributes.set_padding({s.padding_height, s.padding_width})
+          .set_stride({s.stride_height, s.stride_width})
+          .set_dilation({1, 1});
+      return attributes;
+    };
+    Tensor result;
+    frontend::graph::Tensor_attributes form;
+    switch (direction) {
+      case ConvolutionDirection::kForward:
+        form = output(kResult);
+        result = graph_.conv_fprop(graph_.tensor(input(kLeft)), graph_.tensor(filter(kRight)),
+                                   geometry(frontend::graph::Conv_fprop_attributes()));
+        break;
+      case ConvolutionDirection::kData:
+        form = input(kResult);
+        result = graph_.conv_dgrad(graph_.tensor(output(kLeft)), graph_.tensor(filter(kRight)),
+                                   geometry(frontend::graph::Conv_dgrad_attributes()));
+        break;
+      case ConvolutionDirection::kWeights:
+        form = filter(kResult);
+        result = graph_.conv_wgrad(graph_.tensor(output(kRight)), graph_.tensor(input(kLeft)),
+                                   geometry(frontend::graph::Conv_wgrad_attributes()));
+        break;
+    }
+    result->set_output(true).set_uid(kResult).set_dim(form.get_dim()).set_stride(form.get_stride());
+  }
+
+  void Check(const char* call, frontend::error_t status) const {
+    if (status.is_good()) return;
+    throw Error(fmt::format("cuDNN's {} failed for the {}: {}", call, description_,
+                            status.get_message()),
+                "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
+  }
+
+  cudnnHandle_t handle_;
+  std::string description_, name_;
+  frontend::graph::Graph graph_;
+  int64_t workspace_bytes_ = 0;
+};
+
+}  // namespace
+
+Cudnn::Cudnn(const Queue& queue) {
+  THINWIRE_CUDNN_CHECK(cudnnCreate(&handle_));
+  THINWIRE_CUDNN_CHECK(cudnnSetStream(handle_, queue.stream));
+}
+
+Cudnn::~Cudnn() { cudnnDestroy(handle_); }
+
+std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const ConvolutionShape& shape,
+                                                 ConvolutionDirection direction, DataType type) {
+  return std::make_unique<Plan>(&cudnn, nullptr, shape, direction, type);
+}
+
+std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
+                                                    const ConvolutionShape& shape,
+                                                    ConvolutionDirection direction, DataType type) {
+  return std::make_unique<Plan>(nullptr, &properties, shape, direction, type);
+}
+
+}  // namespace thinwire::cuda

@@ -1,0 +1,60 @@
+// Convolutions as cuDNN plans them. The one translation unit behind this header includes
+// cudnn-frontend, which takes a minute to compile.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/queue.h"
+#include "kernels/operations.h"
+
+struct cudnnContext;
+
+namespace thinwire::cuda {
+
+/// A cuDNN handle whose work goes to one queue.
+class Cudnn {
+ public:
+  /// @throws Error if cuDNN does not start.
+  explicit Cudnn(const Queue& queue);
+  ~Cudnn();
+  Cudnn(const Cudnn&) = delete;
+  Cudnn& operator=(const Cudnn&) = delete;
+
+  cudnnContext* handle() const { return handle_; }
+
+ private:
+  cudnnContext* handle_ = nullptr;
+};
+
+enum class ConvolutionDirection : uint8_t { kForward, kData, kWeights };
+
+/// One direction of a convolution without bias, NHWC and KRSC, sums in float32: deterministic, and
+/// in float32 without tensor cores, whose products have ten bits.
+class ConvolutionPlan {
+ public:
+  virtual ~ConvolutionPlan() = default;
+  virtual int64_t workspace_bytes() const = 0;
+  /// cuDNN's name of engine and settings.
+  virtual const std::string& name() const = 0;
+  /// How many plans there were to choose from.
+  virtual int64_t candidates() const = 0;
+  /// Forward: result = left * right, input and filter. kData: from output's gradient and filter.
+  /// kWeights: from input and output's gradient. Pointers are aligned to 16 bytes.
+  /// @throws Error if cuDNN refuses, or the plan was made without a device.
+  virtual void Execute(const void* left, const void* right, void* result, void* workspace) = 0;
+};
+
+/// @param type Of all operands: kFloat32 or kBFloat16.
+/// @throws Error that names the shape if cuDNN has no engine for it.
+std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const ConvolutionShape& shape,
+                                                 ConvolutionDirection direction, DataType type);
+
+/// As PlanConvolution, for a device that need not be there.
+/// @param properties cuDNN's JSON of the device's properties (CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION).
+std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
+                                                    const ConvolutionShape& shape,
+                                                    ConvolutionDirection direction, DataType type);
+
+}  // namespace thinwire::cuda

@@ -1,0 +1,174 @@
+#include "kernels/cuda/linear.h"
+
+#include <cublasLt.h>
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "kernels/cuda/bias.h"
+#include "kernels/cuda/check.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace cuda {
+namespace {
+
+void CheckCublas(cublasStatus_t status, const char* call, const char* file, int line) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  int device = -1;
+  cudaGetDevice(&device);
+  throw Error(fmt::format("{} failed at {}:{} on CUDA device {}: {}", call, file, line, device,
+                          cublasLtGetStatusString(status)),
+              "");
+}
+#define THINWIRE_CUBLAS_CHECK(call) CheckCublas((call), #call, __FILE__, __LINE__)
+
+/// A matrix of float32 as it lies in memory, in cuBLAS's words: columns one after the other.
+struct Matrix {
+  int64_t rows, columns;
+  bool transposed;  // in the product
+};
+
+/// result = left * right (+ bias, one number a row of the result), planned once: float32 throughout,
+/// summed in an order that does not change from run to run.
+class MatrixProduct {
+ public:
+  MatrixProduct(Device& device, const Queue& queue, const Cublas& cublas, const Matrix& left,
+                const Matrix& right, bool bias)
+      : device_(device), queue_(queue), handle_(cublas.handle()) {
+    const int64_t rows = left.transposed ? left.columns : left.rows;
+    const int64_t columns = right.transposed ? right.rows : right.columns;
+    THINWIRE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    Set(CUBLASLT_MATMUL_DESC_TRANSA, left.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+    Set(CUBLASLT_MATMUL_DESC_TRANSB, right.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (bias) Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    Lay(left.rows, left.columns, &left_);
+    Lay(right.rows, right.columns, &right_);
+    Lay(rows, columns, &result_);
+
+    cublasLtMatmulPreference_t preference = nullptr;
+    THINWIRE_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+      THINWIRE_CUBLAS_CHECK(
+          cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{32} << 20);
+    // Parts of a split sum are added up in the workspace: in place they come in any order.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      prefer(attribute, uint32_t{16});
+    }
+    cublasLtMatmulHeuristicResult_t found{};
+    int count = 0;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle_, product_, left_, right_, result_, result_,
+                                       preference, 1, &found, &count);
+    cublasLtMatmulPreferenceDestroy(preference);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) {
+      throw Error(fmt::format("cuBLASLt knows no way to multiply {}x{} by {}x{}", left.rows,
+                              left.columns, right.rows, right.columns),
+                  "");
+    }
+    THINWIRE_CUBLAS_CHECK(status);
+    algorithm_ = found.algo;
+    workspace_bytes_ = found.workspaceSize;
+    device.ReserveWorkspace(static_cast<int64_t>(workspace_bytes_));
+  }
+
+  ~MatrixProduct() {
+    cublasLtMatrixLayoutDestroy(left_);
+    cublasLtMatrixLayoutDestroy(right_);
+    cublasLtMatrixLayoutDestroy(result_);
+    cublasLtMatmulDescDestroy(product_);
+  }
+  MatrixProduct(const MatrixProduct&) = delete;
+  MatrixProduct& operator=(const MatrixProduct&) = delete;
+
+  void Run(ConstView left, ConstView right, ConstView bias, View result) {
+    if (bias) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
+    const float one = 1, zero = 0;
+    THINWIRE_CUBLAS_CHECK(cublasLtMatmul(handle_, product_, &one, left.data, left_, right.data,
+                                         right_, &zero, result.data, result_, result.data, result_,
+                                         &algorithm_, device_.workspace().data, workspace_bytes_,
+                                         queue_.stream));
+  }
+
+ private:
+  template <typename T>
+  void Set(cublasLtMatmulDescAttributes_t attribute, T value) {
+    THINWIRE_CUBLAS_CHECK(
+        cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof(value)));
+  }
+  static void Lay(int64_t rows, int64_t columns, cublasLtMatrixLayout_t* layout) {
+    THINWIRE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(layout, CUDA_R_32F,
+                                                     static_cast<uint64_t>(rows),
+                                                     static_cast<uint64_t>(columns), rows));
+  }
+
+  Device& device_;
+  Queue queue_;
+  cublasLtHandle_t handle_;
+  cublasLtMatmulDesc_t product_ = nullptr;
+  cublasLtMatrixLayout_t left_ = nullptr, right_ = nullptr, result_ = nullptr;
+  cublasLtMatmulAlgo_t algorithm_{};
+  size_t workspace_bytes_ = 0;
+};
+
+// To cuBLAS our [rows, columns] is a matrix of `columns` rows: x is [in, batch], W [in, out].
+class CudaLinear : public Linear {
+ public:
+  CudaLinear(Device& device, const Queue& queue, const Cublas& cublas, const LinearShape& shape)
+      : device_(device), shape_(shape) {
+    const auto [batch, in, out, bias] = shape;
+    if (batch > 0) {
+      forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false}, bias);
+      data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false}, false);
+      weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
+                       false);
+    }
+    if (bias) bias_gradient_.emplace(device, queue, batch, out);
+  }
+
+  void Forward(ConstView input, ConstView weight, ConstView bias, View output) override {
+    if (forward_) forward_->Run(weight, input, bias, output);
+  }
+
+  void BackwardData(ConstView output_gradient, ConstView weight, View input_gradient) override {
+    if (data_) data_->Run(weight, output_gradient, {}, input_gradient);
+  }
+
+  void BackwardWeights(ConstView input, ConstView output_gradient, View weight_gradient,
+                       View bias_gradient) override {
+    if (weights_) {
+      weights_->Run(input, output_gradient, {}, weight_gradient);
+    } else {
+      device_.Zero(weight_gradient);
+    }
+    if (shape_.bias) bias_gradient_->Run(output_gradient, bias_gradient);
+  }
+
+ private:
+  Device& device_;
+  LinearShape shape_;
+  std::optional<MatrixProduct> forward_, data_, weights_;
+  std::optional<BiasGradient> bias_gradient_;
+};
+
+}  // namespace
+
+Cublas::Cublas() { THINWIRE_CUBLAS_CHECK(cublasLtCreate(&handle_)); }
+
+Cublas::~Cublas() { cublasLtDestroy(handle_); }
+
+}  // namespace cuda
+
+std::unique_ptr<Linear> MakeCudaLinear(Device& device, const cuda::Queue& queue,
+                                       const cuda::Cublas& cublas, const LinearShape& shape) {
+  CheckShape(shape);
+  return std::make_unique<cuda::CudaLinear>(device, queue, cublas, shape);
+}
+
+}  // namespace thinwire
