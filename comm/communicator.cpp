@@ -34,6 +34,12 @@ void CheckCounts(std::span<const int64_t> counts, int ranks, ConstView view, con
   }
 }
 
+void CheckOwnPart(std::span<const int64_t> counts, int rank, int64_t size) {
+  if (size >= counts[static_cast<size_t>(rank)]) return;
+  throw Error(fmt::format("all-gather: rank {} sends {} elements of only {}", rank,
+                          counts[static_cast<size_t>(rank)], size), "");
+}
+
 /// Near-equal parts of `count` elements, one a rank.
 std::vector<int64_t> EvenParts(int64_t count, int ranks) {
   std::vector<int64_t> parts(static_cast<size_t>(ranks), count / ranks);
@@ -51,6 +57,12 @@ void CheckLength(int64_t length, int rank) {
 const std::byte* Bytes(ConstView view) { return static_cast<const std::byte*>(view.data); }
 std::byte* Bytes(View view) { return static_cast<std::byte*>(view.data); }
 
+ConstView AsView(std::span<const std::byte> bytes) {
+  return {bytes.data(), std::ssize(bytes), DataType::kUint8};
+}
+ConstView FirstBytes(ConstView view, int64_t bytes) { return {view.data, bytes, DataType::kUint8}; }
+View FirstBytes(View view, int64_t bytes) { return {view.data, bytes, DataType::kUint8}; }
+
 }  // namespace
 
 int64_t Traffic::total_sent() const { return Sum(sent); }
@@ -64,6 +76,10 @@ class Communicator::Account {
   ~Account() { owner_.seconds_ += MonotonicSeconds() - start_; }
   void Sent(int64_t bytes) { owner_.traffic_.sent[purpose_] += bytes; }
   void Received(int64_t bytes) { owner_.traffic_.received[purpose_] += bytes; }
+  void Exchanged(std::span<const int64_t> sent, std::span<const int64_t> received) {
+    Sent(Sum(sent) - sent[static_cast<size_t>(owner_.rank_)]);
+    Received(Sum(received) - received[static_cast<size_t>(owner_.rank_)]);
+  }
   /// An all-gather of `bytes`, one part a rank.
   void Gathered(std::span<const int64_t> bytes) {
     const int64_t own = bytes[static_cast<size_t>(owner_.rank_)];
@@ -93,21 +109,36 @@ void Communicator::AllToAll(ConstView send, std::span<const int64_t> send_counts
   Account account(*this, purpose);
   const auto outgoing = InBytes(send_counts, send.type);
   const auto incoming = InBytes(receive_counts, receive.type);
-  DoAllToAll(Bytes(send), outgoing, Bytes(receive), incoming, "all-to-all");
-  account.Sent(Sum(outgoing) - outgoing[static_cast<size_t>(rank_)]);
-  account.Received(Sum(incoming) - incoming[static_cast<size_t>(rank_)]);
+  AllToAllOnDevice(send, outgoing, receive, incoming, "all-to-all");
+  account.Exchanged(outgoing, incoming);
+}
+
+void Communicator::AllToAllHost(std::span<const std::byte> send,
+                                std::span<const int64_t> send_bytes, std::span<std::byte> receive,
+                                std::span<const int64_t> receive_bytes, Purpose purpose) {
+  CheckCounts(send_bytes, size_, AsView(send), "all-to-all");
+  CheckCounts(receive_bytes, size_, AsView(receive), "all-to-all");
+  Account account(*this, purpose);
+  DoAllToAll(send.data(), send_bytes, receive.data(), receive_bytes, "all-to-all");
+  account.Exchanged(send_bytes, receive_bytes);
 }
 
 void Communicator::AllGather(ConstView send, View receive, std::span<const int64_t> counts,
                              Purpose purpose) {
   CheckCounts(counts, size_, receive, "all-gather");
-  if (send.size < counts[static_cast<size_t>(rank_)]) {
-    throw Error(fmt::format("all-gather: rank {} sends {} elements of only {}", rank_,
-                            counts[static_cast<size_t>(rank_)], send.size), "");
-  }
+  CheckOwnPart(counts, rank_, send.size);
   Account account(*this, purpose);
   const auto bytes = InBytes(counts, receive.type);
-  DoAllGather(Bytes(send), Bytes(receive), bytes, "all-gather");
+  AllGatherOnDevice(send, receive, bytes, "all-gather");
+  account.Gathered(bytes);
+}
+
+void Communicator::AllGatherHost(std::span<const std::byte> send, std::span<std::byte> receive,
+                                 std::span<const int64_t> bytes, Purpose purpose) {
+  CheckCounts(bytes, size_, AsView(receive), "all-gather");
+  CheckOwnPart(bytes, rank_, std::ssize(send));
+  Account account(*this, purpose);
+  DoAllGather(send.data(), receive.data(), bytes, "all-gather");
   account.Gathered(bytes);
 }
 
@@ -135,12 +166,48 @@ void Communicator::AllReduce(View values, double factor, Purpose purpose) {
 void Communicator::Broadcast(View values, int root, Purpose purpose) {
   Account account(*this, purpose);
   const int64_t bytes = values.size * SizeOf(values.type);
-  DoBroadcast(Bytes(values), bytes, root, "broadcast");
+  BroadcastOnDevice(values, root, "broadcast");
   if (rank_ == root) {
     account.Sent(bytes * (size_ - 1));
   } else {
     account.Received(bytes);
   }
+}
+
+void Communicator::AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes,
+                                    View receive, std::span<const int64_t> receive_bytes,
+                                    const char* what) {
+  if (device_.host_visible()) {
+    return DoAllToAll(Bytes(send), send_bytes, Bytes(receive), receive_bytes, what);
+  }
+  const ConstView sent = FirstBytes(send, Sum(send_bytes));
+  const View received = FirstBytes(receive, Sum(receive_bytes));
+  outgoing_.resize(static_cast<size_t>(sent.size));
+  incoming_.resize(static_cast<size_t>(received.size));
+  device_.CopyToHost(sent, outgoing_.data());
+  DoAllToAll(outgoing_.data(), send_bytes, incoming_.data(), receive_bytes, what);
+  device_.CopyFromHost(incoming_.data(), received);
+}
+
+void Communicator::AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
+                                     const char* what) {
+  if (device_.host_visible()) return DoAllGather(Bytes(send), Bytes(receive), bytes, what);
+  const View received = FirstBytes(receive, Sum(bytes));
+  incoming_.resize(static_cast<size_t>(received.size));
+  std::byte* const own = incoming_.data() + Sum(bytes.first(static_cast<size_t>(rank_)));
+  device_.CopyToHost(FirstBytes(send, bytes[static_cast<size_t>(rank_)]), own);
+  DoAllGather(own, incoming_.data(), bytes, what);
+  device_.CopyFromHost(incoming_.data(), received);
+}
+
+void Communicator::BroadcastOnDevice(View values, int root, const char* what) {
+  const int64_t bytes = values.size * SizeOf(values.type);
+  if (device_.host_visible()) return DoBroadcast(Bytes(values), bytes, root, what);
+  const View all = FirstBytes(values, bytes);
+  incoming_.resize(static_cast<size_t>(bytes));
+  if (rank_ == root) device_.CopyToHost(all, incoming_.data());
+  DoBroadcast(incoming_.data(), bytes, root, what);
+  if (rank_ != root) device_.CopyFromHost(incoming_.data(), all);
 }
 
 void Communicator::Barrier() {

@@ -72,7 +72,13 @@ class Communicator {
   void Broadcast(View values, int root, Purpose purpose);
   void Barrier();
 
-  /// The same for small values in host memory, as control messages.
+  // The same for host memory.
+  void AllToAllHost(std::span<const std::byte> send, std::span<const int64_t> send_bytes,
+                    std::span<std::byte> receive, std::span<const int64_t> receive_bytes,
+                    Purpose purpose);
+  void AllGatherHost(std::span<const std::byte> send, std::span<std::byte> receive,
+                     std::span<const int64_t> bytes, Purpose purpose);
+  /// Single values, as control messages.
   std::vector<double> AllGatherHost(double value);
   std::vector<int64_t> AllGatherHost(int64_t value);
   /// Strings of any length, one a rank.
@@ -96,8 +102,16 @@ class Communicator {
  protected:
   Communicator(Device& device, int rank, int size) : device_(device), rank_(rank), size_(size) {}
 
-  // Bytes, in host-visible memory; `what` names the collective for messages. An implementation
-  // moves everything itself, its own share included.
+  // On device memory, in bytes. As they are, they call those below, on copies in host memory where
+  // the host does not see the device's.
+  virtual void AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes, View receive,
+                                std::span<const int64_t> receive_bytes, const char* what);
+  virtual void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
+                                 const char* what);
+  virtual void BroadcastOnDevice(View values, int root, const char* what);
+
+  // Bytes in host memory; `what` names the collective for messages. An implementation moves
+  // everything itself, its own share included.
   virtual void DoAllToAll(const std::byte* send, std::span<const int64_t> send_bytes,
                           std::byte* receive, std::span<const int64_t> receive_bytes,
                           const char* what) = 0;
@@ -117,6 +131,7 @@ class Communicator {
   Traffic traffic_;
   double seconds_ = 0;
   Buffer scratch_;
+  std::vector<std::byte> outgoing_, incoming_;  // copies of device memory
 };
 
 /// One rank alone: every collective is a copy.

@@ -20,6 +20,21 @@ class SingleCommunicator : public Communicator {
   void Abort(const std::string&) override {}
 
  private:
+  void AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes, View receive,
+                        std::span<const int64_t>, const char*) override {
+    CopyOnDevice(send, receive, send_bytes[0]);
+  }
+  void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
+                         const char*) override {
+    CopyOnDevice(send, receive, bytes[0]);
+  }
+  void BroadcastOnDevice(View, int, const char*) override {}
+
+  void CopyOnDevice(ConstView source, View destination, int64_t bytes) {
+    if (source.data == destination.data) return;
+    device_.Copy({source.data, bytes, DataType::kUint8}, {destination.data, bytes, DataType::kUint8});
+  }
+
   void DoAllToAll(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
                   std::span<const int64_t>, const char*) override {
     CopyBytes(send, receive, send_bytes[0]);

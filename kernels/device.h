@@ -50,6 +50,9 @@ class Device {
   /// For people: "AMD EPYC, 2 threads, avx512".
   virtual std::string description() const = 0;
 
+  /// Whether the host may read and write the device's memory, and finds there what was enqueued.
+  virtual bool host_visible() const = 0;
+
   /// @throws Error that says how much was asked when memory runs out.
   virtual Buffer Allocate(int64_t bytes) = 0;
   /// Scratch memory shared by all operations, at least as large as the largest Reserve.
@@ -57,6 +60,7 @@ class Device {
   virtual View workspace() = 0;  // kUint8
   virtual int64_t allocated_bytes() const = 0;
 
+  /// `source` may be overwritten on return.
   virtual void CopyFromHost(const void* source, View destination) = 0;
   /// Waits for the copy: the data is there on return.
   virtual void CopyToHost(ConstView source, void* destination) = 0;

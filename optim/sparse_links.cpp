@@ -147,7 +147,13 @@ class SparseLink {
   }
 
   /// Rounds chosen values to what the receivers will decode.
-  void Round(SparseVector& sparse) const { RoundValues(format_.values, sparse.values()); }
+  void Round(SparseVector& sparse) {
+    if (format_.values == ValueType::kFull) return;
+    host_.Resize(sparse.count);
+    device().CopyToHost(sparse.values(), host_.values.data());
+    RoundValues(format_.values, host_.value_view());
+    device().CopyFromHost(host_.values.data(), sparse.values());
+  }
 
   void CheckFinite(const SparseVector& sparse) const {
     if (device().FirstNonFinite(sparse.values()) >= 0) ThrowNonFiniteGradient(context_);
@@ -161,10 +167,6 @@ class SparseLink {
   HostSparse host_;
   std::vector<std::byte> outgoing_, incoming_;
 };
-
-View ByteView(std::vector<std::byte>& bytes) {
-  return {bytes.data(), static_cast<int64_t>(bytes.size()), DataType::kUint8};
-}
 
 class SparseUplink : public Uplink, private SparseLink {
  public:
@@ -262,15 +264,16 @@ class SparseUplink : public Uplink, private SparseLink {
     context_.costs.coded_bits_up += 8 * static_cast<int64_t>(outgoing_.size());
     {
       PhaseTimer timer(context_.costs.wire);
-      const std::vector<int64_t> ones(ranks, 1);
-      communicator.AllToAll(Words(lengths), ones, Words(incoming_lengths), ones, Purpose::kControl);
+      const std::vector<int64_t> words(ranks, sizeof(int32_t));
+      communicator.AllToAllHost(std::as_bytes(std::span(lengths)), words,
+                                std::as_writable_bytes(std::span(incoming_lengths)), words,
+                                Purpose::kControl);
       CheckLengths(incoming_lengths);
       const std::vector<int64_t> sending(lengths.begin(), lengths.end());
       const std::vector<int64_t> receiving(incoming_lengths.begin(), incoming_lengths.end());
       incoming_.resize(
           static_cast<size_t>(std::accumulate(receiving.begin(), receiving.end(), int64_t{0})));
-      communicator.AllToAll(ByteView(outgoing_), sending, ByteView(incoming_), receiving,
-                            Purpose::kUplink);
+      communicator.AllToAllHost(outgoing_, sending, incoming_, receiving, Purpose::kUplink);
     }
     PhaseTimer timer(context_.costs.decode);
     size_t start = 0;
@@ -284,10 +287,6 @@ class SparseUplink : public Uplink, private SparseLink {
       Upload(host_, received_[rank]);
       start += length;
     }
-  }
-
-  static View Words(std::vector<int32_t>& words) {
-    return {words.data(), static_cast<int64_t>(words.size()), DataType::kInt32};
   }
 
   void CheckLengths(const std::vector<int32_t>& lengths) const {
@@ -423,7 +422,7 @@ class SparseDownlink : public Downlink, private SparseLink {
       for (size_t rank = 0; rank < lengths.size(); ++rank) CheckLength(rank, lengths[rank]);
       incoming_.resize(
           static_cast<size_t>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0})));
-      communicator.AllGather(ByteView(outgoing_), ByteView(incoming_), lengths, Purpose::kDownlink);
+      communicator.AllGatherHost(outgoing_, incoming_, lengths, Purpose::kDownlink);
     }
     context_.costs.coded_bits_down += 8 * static_cast<int64_t>(incoming_.size());
 

@@ -58,6 +58,7 @@ class CpuDevice : public Device {
   }
 
   const char* kind() const override { return "cpu"; }
+  bool host_visible() const override { return true; }
   std::string description() const override {
     const int threads = cpu::ThreadCount();
     return fmt::format("{}, {} thread{}, {}", ProcessorName(), threads, threads == 1 ? "" : "s",

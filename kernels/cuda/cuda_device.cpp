@@ -58,6 +58,7 @@ class CudaDevice : public Device {
   }
 
   const char* kind() const override { return "cuda"; }
+  bool host_visible() const override { return false; }
   std::string description() const override { return description_; }
 
   Buffer Allocate(int64_t bytes) override {
