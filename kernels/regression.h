@@ -56,4 +56,7 @@ class Regression {
   virtual double AddRegulariser(double lambda, ConstView weights, View gradient) = 0;
 };
 
+/// @throws Error if the arrays do not fit together, whatever the device.
+void CheckShape(const RegressionShape& shape);
+
 }  // namespace thinwire

@@ -3,8 +3,6 @@
 // sums as [features, classes], so that a stored value meets all classes in one stretch of memory.
 #include "kernels/cpu/regression.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -12,7 +10,6 @@
 
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace thinwire {
 namespace {
@@ -218,41 +215,10 @@ class CpuRegression : public Regression {
   std::vector<double> scores_;      // [chunks, classes]
 };
 
-void Check(const RegressionShape& shape) {
-  const auto require = [](bool condition, const std::string& problem) {
-    if (!condition) {
-      throw Error("cannot plan a logistic regression: " + problem, "check the data set");
-    }
-  };
-  const SparseRows& data = shape.data;
-  require(shape.classes >= 2, fmt::format("it has {} classes", shape.classes));
-  require(shape.type == DataType::kFloat32 || shape.type == DataType::kFloat64,
-          "its weights are neither float32 nor float64");
-  require(data.rows >= 0 && data.features >= 0 && std::ssize(data.starts) == data.rows + 1 &&
-              std::ssize(data.labels) == data.rows && data.columns.size() == data.values.size() &&
-              data.starts.front() == 0 && data.starts.back() == std::ssize(data.columns),
-          "its arrays do not fit together");
-  for (int64_t row = 0; row < data.rows; ++row) {
-    const auto at = static_cast<size_t>(row);
-    const int64_t label = data.labels[at];
-    require(label >= 0 && label < shape.classes,
-            fmt::format("row {} has label {} of {} classes", row, label, shape.classes));
-    const int64_t begin = data.starts[at], end = data.starts[at + 1];
-    require(begin <= end && end <= std::ssize(data.columns), "its arrays do not fit together");
-    for (int64_t i = begin, last = -1; i < end; ++i) {
-      const int64_t column = data.columns[static_cast<size_t>(i)];
-      require(column > last && column < data.features,
-              fmt::format("row {} has column {} behind column {} of {} features", row, column, last,
-                          data.features));
-      last = column;
-    }
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<Regression> MakeCpuRegression(const RegressionShape& shape) {
-  Check(shape);
+  CheckShape(shape);
   return std::make_unique<CpuRegression>(shape);
 }
 

@@ -15,6 +15,7 @@
 #include "kernels/cuda/pooling.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
+#include "kernels/cuda/regression.h"
 #include "kernels/cuda/sums.h"
 #include "kernels/cuda/top_k.h"
 #include "kernels/cuda/updates.h"
@@ -26,10 +27,6 @@ namespace {
 
 std::string Mebibytes(int64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
-[[noreturn]] void Absent(const char* what) {
-  throw Error(fmt::format("{}: not on CUDA yet", what), "");
 }
 
 class CudaDevice : public Device {
@@ -145,8 +142,8 @@ class CudaDevice : public Device {
   std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) override {
     return MakeCudaTopK(*this, queue_, shape);
   }
-  std::unique_ptr<Regression> MakeRegression(const RegressionShape&) override {
-    Absent("regression");
+  std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) override {
+    return MakeCudaRegression(*this, queue_, shape);
   }
 
   void Add(ConstView a, ConstView b, bool relu, View y) override {
