@@ -28,6 +28,18 @@ using Backends = ::testing::Types<CudaBackend>;
 using Backends = ::testing::Types<CpuBackend>;
 #endif
 
+inline constexpr const char* kNoGpu =
+    "no GPU here, and no THINWIRE_GPU_TEST_LAUNCHER that simulates one";
+
+/// The device of a test that is not typed: the GPU in a program for GPUs (null without one).
+inline std::unique_ptr<Device> MakeTestDevice() {
+#if defined(THINWIRE_TEST_CUDA)
+  return CudaBackend::Make();
+#else
+  return MakeCpuDevice(1);
+#endif
+}
+
 template <typename T>
 constexpr DataType DataTypeOf();
 template <>
@@ -103,9 +115,7 @@ template <typename Backend>
 class DeviceTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (device_ == nullptr) {
-      GTEST_SKIP() << "no GPU here, and no THINWIRE_GPU_TEST_LAUNCHER that simulates one";
-    }
+    if (device_ == nullptr) GTEST_SKIP() << kNoGpu;
   }
 
   std::unique_ptr<Device> device_ = Backend::Make();

@@ -94,6 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
 // and never below 1e-9.
 TEST_P(GoldenTest, FollowsIndependentImplementation) {
   const auto& [name, server] = GetParam();
+  if (MakeTestDevice() == nullptr) GTEST_SKIP() << kNoGpu;
   const auto folder = oracle::Folder();
   if (!folder) GTEST_SKIP() << "THINWIRE_TEST_ORACLE names no folder of golden values";
   const std::vector<Row> rows = ReadRows(*folder + "/tiny20.xz");
@@ -112,7 +113,7 @@ TEST_P(GoldenTest, FollowsIndependentImplementation) {
   std::vector<StepCosts> costs(golden.size());
   ThreadGroup group(kWorkers);
   group.Run([&](int rank) {
-    const auto device = MakeCpuDevice(1);
+    const auto device = MakeTestDevice();
     const auto communicator = group.Join(rank, *device);
     ParameterArena arena(*device, {{"x", TensorRole::kLinearWeight, {1, kFeatures}, {}}},
                          DataType::kFloat64);
