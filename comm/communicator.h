@@ -192,4 +192,11 @@ class MpiSession {
   std::unique_ptr<State> state_;
 };
 
+/// If each rank's device is a GPU of its own, a communicator that moves device memory by NCCL, and
+/// all else by `host`; otherwise `host` itself. All ranks call this. A collective that does not
+/// finish within the timeout is aborted, and the next one throws.
+/// @throws Error if NCCL does not start.
+std::unique_ptr<Communicator> WithNccl(std::unique_ptr<Communicator> host, Device& device,
+                                       const CommunicatorOptions& options = {});
+
 }  // namespace thinwire

@@ -25,8 +25,8 @@ Buffer::~Buffer() {
   if (data_ != nullptr) device_->Free(data_, bytes_);
 }
 
-std::unique_ptr<Device> MakeDevice(const std::string& name, int threads) {
-  if (name == "cuda" || (name == "auto" && CudaDeviceCount() > 0)) return MakeCudaDevice(0);
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads, int gpu) {
+  if (name == "cuda" || (name == "auto" && CudaDeviceCount() > 0)) return MakeCudaDevice(gpu);
   if (name == "cpu" || name == "auto") return MakeCpuDevice(threads);
   throw Error("--device " + name + ": no such device", "use cpu, cuda or auto",
               Error::Kind::kUsage);

@@ -131,9 +131,9 @@ class Device {
 };
 
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).
-/// `threads` is for the CPU, as in MakeCpuDevice.
+/// `threads` is for the CPU, as in MakeCpuDevice, `gpu` for CUDA, as in MakeCudaDevice.
 /// @throws Error (usage) for another name, or if the program or machine lacks the device.
-std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0);
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0, int gpu = 0);
 
 /// The CPU, with `threads` threads (0: as OpenMP decides, OMP_NUM_THREADS).
 std::unique_ptr<Device> MakeCpuDevice(int threads = 0);

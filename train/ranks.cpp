@@ -32,6 +32,21 @@ int64_t RanksOfThisMachine() {
   return 1;
 }
 
+/// This process's number among those of its machine, as far as launchers tell.
+int64_t NumberOnThisMachine() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}) {
+    if (const int64_t number = NumberInEnvironment(name); number > 0) return number;
+  }
+  return 0;
+}
+
+/// Ranks take the GPUs that were given, or all of the machine, in turn.
+int GpuOfRank(const Settings& settings, int64_t number) {
+  if (settings.gpus.empty()) return static_cast<int>(number % std::max(1, CudaDeviceCount()));
+  return static_cast<int>(
+      settings.gpus[static_cast<size_t>(number) % settings.gpus.size()]);
+}
+
 /// Runs the body; what it throws names the rank.
 int RunBody(Rank& rank, const std::function<int(Rank&)>& body) {
   try {
@@ -55,26 +70,30 @@ int ThreadsOfRank(const Settings& settings, int64_t ranks) {
 }
 
 int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(Rank&)>& body) {
+  const CommunicatorOptions options{.timeout_seconds = settings.dist_timeout};
   if (mpi != nullptr) {
     // --threads and OMP_NUM_THREADS are a process's; only all cores have to be shared.
     const bool given = settings.threads || NumberInEnvironment("OMP_NUM_THREADS") > 0;
     const auto device =
-        MakeDevice(settings.device, ThreadsOfRank(settings, given ? 1 : RanksOfThisMachine()));
-    const auto communicator = mpi->Join(*device);
+        MakeDevice(settings.device, ThreadsOfRank(settings, given ? 1 : RanksOfThisMachine()),
+                   GpuOfRank(settings, NumberOnThisMachine()));
+    const auto communicator = WithNccl(mpi->Join(*device), *device, options);
     Rank rank{*device, *communicator};
     return RunBody(rank, body);
   }
   if (settings.workers == 1) {
-    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, 1));
+    const auto device =
+        MakeDevice(settings.device, ThreadsOfRank(settings, 1), GpuOfRank(settings, 0));
     const auto communicator = MakeSingleCommunicator(*device);
     Rank rank{*device, *communicator};
     return RunBody(rank, body);
   }
-  ThreadGroup group(static_cast<int>(settings.workers), {.timeout_seconds = settings.dist_timeout});
+  ThreadGroup group(static_cast<int>(settings.workers), options);
   int status = 0;
   group.Run([&](int number) {
-    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, settings.workers));
-    const auto communicator = group.Join(number, *device);
+    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, settings.workers),
+                                   GpuOfRank(settings, settings.gpus.empty() ? 0 : number));
+    const auto communicator = WithNccl(group.Join(number, *device), *device, options);
     Rank rank{*device, *communicator};
     const int own = RunBody(rank, body);
     if (number == 0) status = own;

@@ -16,6 +16,8 @@ Settings LastingSettings(const Settings& settings) {
   lasting.data_threads = defaults.data_threads;
   lasting.weights = defaults.weights;
   lasting.workers = defaults.workers;
+  lasting.gpus = defaults.gpus;
+  lasting.workers_per_gpu = defaults.workers_per_gpu;
   lasting.dist_timeout = defaults.dist_timeout;
   lasting.replica_check_interval = defaults.replica_check_interval;
   lasting.max_steps = defaults.max_steps;

@@ -223,6 +223,11 @@ const std::vector<SettingEntry>& SettingEntries() {
 
       {"device", 0, "Machine", kModels, &S::device, "NAME",
        "where to compute; auto: cuda if there is one", {}, Devices},
+      {"gpus", 0, "Machine", kTrain, &S::gpus, "GPU,GPU,...",
+       "GPUs of this machine, with a rank each; under mpirun its processes take them in turn",
+       kNotNegative},
+      {"workers-per-gpu", 0, "Machine", kTrain, &S::workers_per_gpu, "N",
+       "ranks of this process on each of its GPUs", kRanks},
       {"threads", 0, "Machine", kModels, &S::threads, "N",
        "threads of the CPU device; auto: one a core, or OMP_NUM_THREADS", kThreads},
       {"seed", 0, "Machine", kTrain, &S::seed, "N",

@@ -109,6 +109,8 @@ struct Settings {
 
   // Machine
   std::string device = "auto";
+  std::vector<int64_t> gpus;  // empty: GPU 0, or that of a process's number on its machine
+  int64_t workers_per_gpu = 1;
   std::optional<int64_t> threads;
   int64_t seed = 0;
   bool deterministic = false;

@@ -70,6 +70,14 @@ void ValidateSettings(const Settings& settings) {
     Fail(fmt::format("data set {} is read from files, but no folder is given", settings.dataset),
          "name the folder with --data-dir");
   }
+  if (!settings.gpus.empty() && settings.device == "cpu") {
+    Fail("gpus are given for device cpu", "leave one of the two out");
+  }
+  if (settings.gpus.size() > 1 && settings.workers > 1 &&
+      settings.workers % std::ssize(settings.gpus) != 0) {
+    Fail(fmt::format("{} workers on {} gpus", settings.workers, settings.gpus.size()),
+         "give each GPU as many, or leave workers out");
+  }
   if (settings.mean.size() != settings.std.size()) {
     Fail(
         fmt::format("mean has {} values and std has {}", settings.mean.size(), settings.std.size()),

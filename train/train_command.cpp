@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Settings in which the ranks of a run may differ.
-constexpr const char* kLocalSettings[] = {"data-dir", "data-threads", "threads"};
+constexpr const char* kLocalSettings[] = {"data-dir", "data-threads", "gpus", "threads"};
 
 /// What is settled before the ranks start.
 struct Plan {
@@ -116,7 +116,12 @@ Plan MakePlan(const CommandLine& command_line, bool under_mpi) {
   } else if (settings.output.empty()) {
     settings.output = UnusedFolder(settings);
   }
-  if (under_mpi) settings.workers = 1;
+  if (under_mpi) {
+    settings.workers = 1;
+  } else if (settings.workers == 1) {
+    settings.workers =
+        std::max<int64_t>(1, std::ssize(settings.gpus)) * settings.workers_per_gpu;
+  }
   ValidateSettings(settings);
   plan.folder = std::make_unique<RunFolder>(settings.output, !resume.empty());
   if (resume == "auto") plan.saved = NewestOf(*plan.folder);

@@ -54,6 +54,8 @@ class CudaDevice : public Device {
     cudaStreamDestroy(queue_.stream);
   }
 
+  const cuda::Queue& queue() const { return queue_; }
+
   const char* kind() const override { return "cuda"; }
   bool host_visible() const override { return false; }
   std::string description() const override { return description_; }
@@ -231,6 +233,12 @@ class CudaDevice : public Device {
 };
 
 }  // namespace
+
+cuda::Queue cuda::QueueOf(Device& device) {
+  const auto* gpu = dynamic_cast<const CudaDevice*>(&device);
+  if (gpu == nullptr) throw Error("the device " + device.description() + " has no CUDA queue", "");
+  return gpu->queue();
+}
 
 int CudaDeviceCount() {
   int count = 0;

@@ -3,6 +3,10 @@
 
 #include <cuda_runtime_api.h>
 
+namespace thinwire {
+class Device;
+}
+
 namespace thinwire::cuda {
 
 struct Queue {
@@ -10,5 +14,9 @@ struct Queue {
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
 };
+
+/// The queue of a device that MakeCudaDevice made.
+/// @throws Error if the device is another's.
+Queue QueueOf(Device& device);
 
 }  // namespace thinwire::cuda
