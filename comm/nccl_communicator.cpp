@@ -30,7 +30,8 @@ class NcclCommunicator : public Communicator {
         timeout_(options.timeout_seconds) {
     ncclUniqueId id{};
     if (rank() == 0) Check(ncclGetUniqueId(&id), "ncclGetUniqueId", __LINE__);
-    const std::string bytes = host_->BroadcastHost(std::string(id.internal, sizeof(id.internal)), 0);
+    const std::string bytes =
+        host_->BroadcastHost(std::string(id.internal, sizeof(id.internal)), 0);
     if (bytes.size() != sizeof(id.internal)) throw Error("rank 0 sent no NCCL id", "");
     std::memcpy(id.internal, bytes.data(), sizeof(id.internal));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -127,8 +128,8 @@ class NcclCommunicator : public Communicator {
                          {receive, Total(bytes)}, bytes, Purpose::kControl);
   }
   void DoBroadcast(std::byte* data, int64_t bytes, int root, const char*) override {
-    const std::string text =
-        host_->BroadcastHost({reinterpret_cast<const char*>(data), static_cast<size_t>(bytes)}, root);
+    const std::string text = host_->BroadcastHost(
+        {reinterpret_cast<const char*>(data), static_cast<size_t>(bytes)}, root);
     if (static_cast<int64_t>(text.size()) == bytes) std::memcpy(data, text.data(), text.size());
   }
   void DoBarrier() override { host_->Barrier(); }
@@ -255,8 +256,7 @@ std::unique_ptr<Communicator> WithNccl(std::unique_ptr<Communicator> host, Devic
   std::string gpu;
   if (std::strcmp(device.kind(), "cuda") == 0) {
     char bus[32] = {};
-    THINWIRE_CUDA_CHECK(
-        cudaDeviceGetPCIBusId(bus, sizeof(bus), cuda::QueueOf(device).device));
+    THINWIRE_CUDA_CHECK(cudaDeviceGetPCIBusId(bus, sizeof(bus), cuda::QueueOf(device).device));
     gpu = HostName() + " " + bus;
   }
   std::vector<std::string> gpus = host->AllGatherHost(gpu);

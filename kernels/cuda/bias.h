@@ -1,4 +1,5 @@
-// Biases of [rows, channels], for what has them apart: convolutions, and gradients of linear layers.
+// Biases of [rows, channels], for what has them apart: convolutions, and gradients of linear
+// layers.
 #pragma once
 
 #include "kernels/cuda/queue.h"

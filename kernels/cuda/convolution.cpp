@@ -17,9 +17,8 @@ class CudaConvolution : public Convolution {
       : device_(device), queue_(queue), shape_(shape) {
     if (shape.batch > 0) {
       for (size_t direction = 0; direction < plans_.size(); ++direction) {
-        plans_[direction] =
-            cuda::PlanConvolution(cudnn, shape, static_cast<ConvolutionDirection>(direction),
-                                  DataType::kFloat32);
+        plans_[direction] = cuda::PlanConvolution(
+            cudnn, shape, static_cast<ConvolutionDirection>(direction), DataType::kFloat32);
         device.ReserveWorkspace(plans_[direction]->workspace_bytes());
       }
     }

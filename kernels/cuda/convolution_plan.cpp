@@ -29,20 +29,23 @@ void CheckCudnn(cudnnStatus_t status, const char* call, const char* file, int li
 
 const char* Name(ConvolutionDirection direction) {
   switch (direction) {
-    case ConvolutionDirection::kForward: return "forward";
-    case ConvolutionDirection::kData: return "data gradient";
-    case ConvolutionDirection::kWeights: return "weight gradient";
+    case ConvolutionDirection::kForward:
+      return "forward";
+    case ConvolutionDirection::kData:
+      return "data gradient";
+    case ConvolutionDirection::kWeights:
+      return "weight gradient";
   }
   return "";
 }
 
 std::string Describe(const ConvolutionShape& s, ConvolutionDirection direction, DataType type) {
-  return fmt::format("{} of a {} convolution {}x{}x{}x{} -> {}, filter {}x{}, stride {}x{}, padding "
-                     "{}x{}, groups {}",
-                     Name(direction), type == DataType::kBFloat16 ? "bf16" : "float32", s.batch,
-                     s.height, s.width, s.in_channels, s.out_channels, s.kernel_height,
-                     s.kernel_width, s.stride_height, s.stride_width, s.padding_height,
-                     s.padding_width, s.groups);
+  return fmt::format(
+      "{} of a {} convolution {}x{}x{}x{} -> {}, filter {}x{}, stride {}x{}, padding "
+      "{}x{}, groups {}",
+      Name(direction), type == DataType::kBFloat16 ? "bf16" : "float32", s.batch, s.height, s.width,
+      s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height,
+      s.stride_width, s.padding_height, s.padding_width, s.groups);
 }
 
 class Plan : public ConvolutionPlan {
@@ -66,8 +69,8 @@ class Plan : public ConvolutionPlan {
     AddConvolution(shape, direction);
     Check("validate", graph_.validate());
     Check("build_operation_graph", graph_.build_operation_graph(handle_));
-    Check("create_execution_plans", graph_.create_execution_plans({frontend::HeurMode_t::A,
-                                                                   frontend::HeurMode_t::FALLBACK}));
+    Check("create_execution_plans",
+          graph_.create_execution_plans({frontend::HeurMode_t::A, frontend::HeurMode_t::FALLBACK}));
     std::vector<frontend::NumericalNote_t> unwanted = {
         frontend::NumericalNote_t::NONDETERMINISTIC,
         frontend::NumericalNote_t::REDUCED_PRECISION_REDUCTION};
@@ -89,9 +92,8 @@ class Plan : public ConvolutionPlan {
 
   void Execute(const void* left, const void* right, void* result, void* workspace) override {
     if (handle_ == nullptr) throw Error(description_ + ": planned without a device", "");
-    std::unordered_map<int64_t, void*> operands = {{kLeft, const_cast<void*>(left)},
-                                                   {kRight, const_cast<void*>(right)},
-                                                   {kResult, result}};
+    std::unordered_map<int64_t, void*> operands = {
+        {kLeft, const_cast<void*>(left)}, {kRight, const_cast<void*>(right)}, {kResult, result}};
     Check("execute", graph_.execute(handle_, operands, workspace));
   }
 
@@ -149,9 +151,9 @@ class Plan : public ConvolutionPlan {
 
   void Check(const char* call, frontend::error_t status) const {
     if (status.is_good()) return;
-    throw Error(fmt::format("cuDNN's {} failed for the {}: {}", call, description_,
-                            status.get_message()),
-                "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
+    throw Error(
+        fmt::format("cuDNN's {} failed for the {}: {}", call, description_, status.get_message()),
+        "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
   }
 
   cudnnHandle_t handle_;

@@ -52,7 +52,8 @@ std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const Convo
                                                  ConvolutionDirection direction, DataType type);
 
 /// As PlanConvolution, for a device that need not be there.
-/// @param properties cuDNN's JSON of the device's properties (CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION).
+/// @param properties cuDNN's JSON of the device's properties
+/// (CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION).
 std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
                                                     const ConvolutionShape& shape,
                                                     ConvolutionDirection direction, DataType type);

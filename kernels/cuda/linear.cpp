@@ -29,8 +29,8 @@ struct Matrix {
   bool transposed;  // in the product
 };
 
-/// result = left * right (+ bias, one number a row of the result), planned once: float32 throughout,
-/// summed in an order that does not change from run to run.
+/// result = left * right (+ bias, one number a row of the result), planned once: float32
+/// throughout, summed in an order that does not change from run to run.
 class MatrixProduct {
  public:
   MatrixProduct(Device& device, const Queue& queue, const Cublas& cublas, const Matrix& left,
@@ -63,9 +63,8 @@ class MatrixProduct {
     }
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, product_, left_, right_, result_, result_,
-                                       preference, 1, &found, &count);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, product_, left_, right_, result_, result_, preference, 1, &found, &count);
     cublasLtMatmulPreferenceDestroy(preference);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) {
       throw Error(fmt::format("cuBLASLt knows no way to multiply {}x{} by {}x{}", left.rows,
@@ -103,9 +102,8 @@ class MatrixProduct {
         cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof(value)));
   }
   static void Lay(int64_t rows, int64_t columns, cublasLtMatrixLayout_t* layout) {
-    THINWIRE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(layout, CUDA_R_32F,
-                                                     static_cast<uint64_t>(rows),
-                                                     static_cast<uint64_t>(columns), rows));
+    THINWIRE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(
+        layout, CUDA_R_32F, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows));
   }
 
   Device& device_;
@@ -124,8 +122,10 @@ class CudaLinear : public Linear {
       : device_(device), shape_(shape) {
     const auto [batch, in, out, bias] = shape;
     if (batch > 0) {
-      forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false}, bias);
-      data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false}, false);
+      forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false},
+                       bias);
+      data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
+                    false);
       weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
                        false);
     }

@@ -21,7 +21,8 @@ __device__ double PieceSum(const T* x, int64_t count) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t rows_end = count / kWarp * kWarp;
   double sums[4] = {};
-#pragma unroll 4
+  constexpr int kUnroll = sizeof(T) == 4 ? 4 : 2;
+#pragma unroll kUnroll
   for (int64_t i = lane * 4; i < rows_end; i += kWarp * 4) {
     T values[4];
     if constexpr (kAligned) {

@@ -1,6 +1,6 @@
-// A warp takes a chunk of the rows, one after the other, and sums its gradients in float64 in memory
-// of its own; the chunks' sums are then added in order. A softmax keeps sums as [features, classes],
-// so that a stored value meets all classes in one stretch of memory.
+// A warp takes a chunk of the rows, one after the other, and sums its gradients in float64 in
+// memory of its own; the chunks' sums are then added in order. A softmax keeps sums as [features,
+// classes], so that a stored value meets all classes in one stretch of memory.
 #include "kernels/cuda/regression.h"
 
 #include <algorithm>
@@ -118,8 +118,8 @@ __device__ void SoftmaxRow(const DeviceRows& data, int64_t row, const T* weights
   }
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
+template <typename T, bool kBinary>
+__global__ void __launch_bounds__(kThreads, 4)
     EvaluateRowsKernel(DeviceRows data, int64_t chunks, const T* weights, int64_t size,
                        double* scores, double* sums, ChunkResult* results) {
   const int64_t chunk = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kThreads)
     ChunkResult block{};  // so that few roundings follow one another
     const int64_t stop = i + kBlock < end ? i + kBlock : end;
     for (; i < stop; ++i) {
-      if (data.classes == 2) {
+      if constexpr (kBinary) {
         BinaryRow(data, data.Row(i), weights, own_sums, block);
       } else {
         SoftmaxRow(data, data.Row(i), weights, scores + chunk * data.classes, own_sums, block);
@@ -151,8 +151,7 @@ __global__ void __launch_bounds__(kFlatThreads)
   for (int64_t i = int64_t{blockIdx.x} * kFlatThreads + threadIdx.x; i < size;
        i += int64_t{gridDim.x} * kFlatThreads) {
     // Where the gradient's element is among the sums.
-    const int64_t at =
-        data.classes == 2 ? i : i % data.features * data.classes + i / data.features;
+    const int64_t at = data.classes == 2 ? i : i % data.features * data.classes + i / data.features;
     double sum = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * size + at];
     gradient[i] = static_cast<T>(sum / rows);
@@ -223,8 +222,8 @@ class CudaRegression : public Regression {
 
   double AddRegulariser(double lambda, ConstView weights, View gradient) override {
     WithFloatingType(shape_.type, [&]<typename T>() {
-      Launch("regulariser", queue_, {.blocks = 1, .threads = kThreads}, RegulariserKernel<T>, lambda,
-             weights.as<T>(), weights.size, gradient.as<T>(),
+      Launch("regulariser", queue_, {.blocks = 1, .threads = kThreads}, RegulariserKernel<T>,
+             lambda, weights.as<T>(), weights.size, gradient.as<T>(),
              static_cast<double*>(regulariser_.data()));
     });
     double sum = 0;
@@ -270,9 +269,9 @@ class CudaRegression : public Regression {
       if (gradient) device_.Zero(sums_.view(DataType::kFloat64).Slice(0, chunks * size));
       Launch("regression_rows", queue_,
              {.blocks = (chunks * kWarp + kThreads - 1) / kThreads, .threads = kThreads},
-             EvaluateRowsKernel<T>, rows, chunks, weights.as<T>(), size,
-             static_cast<double*>(scores_.data()), gradient ? sums : nullptr,
-             static_cast<ChunkResult*>(results_.data()));
+             shape_.classes == 2 ? EvaluateRowsKernel<T, true> : EvaluateRowsKernel<T, false>, rows,
+             chunks, weights.as<T>(), size, static_cast<double*>(scores_.data()),
+             gradient ? sums : nullptr, static_cast<ChunkResult*>(results_.data()));
       if (!gradient) return;
       Launch("regression_gradient", queue_, GridFor(queue_, size, kFlatThreads), GradientKernel<T>,
              rows, chunks, sums, size, gradient.as<T>());
