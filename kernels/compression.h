@@ -21,9 +21,9 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-/// What a pass puts in: factor * (gradient_scale * values + weight_decay * parameters), element by
-/// element. `gradient_scale` and `parameters` may be absent; only elements before `decayed_size`
-/// are decayed.
+/// What a pass puts in: factor * (gradient_scale * values + weight_decay * parameters) +
+/// added_factor * added, element by element. `gradient_scale`, `parameters` and `added` may be
+/// absent; only elements before `decayed_size` are decayed.
 struct CompressionInput {
   ConstView values;
   double factor = 1;
@@ -31,6 +31,8 @@ struct CompressionInput {
   ConstView parameters{};
   double weight_decay = 0;
   int64_t decayed_size = 0;
+  ConstView added{};
+  double added_factor = 1;
 };
 
 /// Elements [range.begin, range.end) share scale number `group`.

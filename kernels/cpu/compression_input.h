@@ -13,7 +13,9 @@ InputArguments<T> ArgumentsOf(const CompressionInput& input) {
           .factor = static_cast<T>(input.factor),
           .gradient_scale = input.gradient_scale ? *input.gradient_scale.as<T>() : T{1},
           .weight_decay = static_cast<T>(input.weight_decay),
-          .decayed_size = input.parameters ? input.decayed_size : 0};
+          .decayed_size = input.parameters ? input.decayed_size : 0,
+          .added = input.added.as<T>(),
+          .added_factor = static_cast<T>(input.added_factor)};
 }
 
 }  // namespace thinwire::cpu

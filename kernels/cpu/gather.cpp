@@ -13,19 +13,12 @@ void Gather(const CompressionInput& input, ConstView state, int state_factor, Co
   assert(indices.size == values.size && indices.type == DataType::kInt32);
   assert(input.values.type == values.type);
   WithFloatingType(values.type, [&]<typename T>() {
-    const InputArguments<T> in = ArgumentsOf<T>(input);
-    const int32_t* at = indices.as<int32_t>();
-    const T* other = state.as<T>();
-    T* to = values.as<T>();
+    const CollectArguments<T> v = {.input = ArgumentsOf<T>(input),
+                                   .state = state_factor == 0 ? nullptr : state.as<T>(),
+                                   .state_factor = static_cast<T>(state_factor)};
     constexpr int64_t kChunk = 16384;
     ParallelFor(indices.size, kChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) {
-        const int64_t i = at[j];
-        T value = in.gradient_scale * in.values[i];
-        if (i < in.decayed_size) value += in.weight_decay * in.parameters[i];
-        value *= in.factor;
-        to[j] = state_factor == 0 ? value : value + static_cast<T>(state_factor) * other[i];
-      }
+      Isa().flat<T>().gather(v, indices.as<int32_t>() + begin, values.as<T>() + begin, end - begin);
     });
   });
 }

@@ -52,13 +52,15 @@ struct ApplyArguments {
   bool stream;
 };
 
-/// factor * (gradient_scale * values + weight_decay * parameters); elements from `decayed_size` on
-/// are not decayed, and their parameters not read.
+/// factor * (gradient_scale * values + weight_decay * parameters) + added_factor * added; elements
+/// from `decayed_size` on are not decayed, and their parameters not read; `added` may be null.
 template <typename T>
 struct InputArguments {
   const T *values, *parameters;
   T factor, gradient_scale, weight_decay;
   int64_t decayed_size;
+  const T* added = nullptr;
+  T added_factor = 1;
 };
 
 /// A message as one group's elements see it.
@@ -152,6 +154,8 @@ struct FlatKernels {
   /// are at least `threshold`, and returns their number. Behind them up to 64 bytes are written.
   int64_t (*collect_large)(const CollectArguments<T>&, Key threshold, int64_t begin, int64_t end,
                            int32_t* indices, T* values);
+  /// values = v at the indices, with the bits that the other passes see.
+  void (*gather)(const CollectArguments<T>&, const int32_t* indices, T* values, int64_t count);
 };
 
 struct IsaKernels {

@@ -257,25 +257,28 @@ class CudaSignCompression : public SignCompression {
 
   void Pack(const CompressionInput& input, View bits, View sums) override {
     RunPack("pack", WorkerInput<T>{InputOf<T>(input)},
-            PackInputPass<T>{{.aligned = AllAligned(input.values, input.parameters)}}, bits, sums);
+            PackInputPass<T>{{.aligned = AllAligned(input.values, input.parameters, input.added)}},
+            bits, sums);
   }
 
   void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
                       View bits, View sums) override {
     RunPack("pack_difference", WorkerInput<T>{InputOf<T>(input)},
-            PackDifferencePass<T>{{.state = state.as<T>(),
-                                   .pending = MessageOf<T>(pending),
-                                   .aligned = AllAligned(input.values, input.parameters, state)}},
+            PackDifferencePass<T>{
+                {.state = state.as<T>(),
+                 .pending = MessageOf<T>(pending),
+                 .aligned = AllAligned(input.values, input.parameters, input.added, state)}},
             bits, sums);
   }
 
   void PackSum(const CompressionInput& input, ConstView pending_scales, View error, View bits,
                View sums) override {
-    RunPack("pack_sum", WorkerInput<T>{InputOf<T>(input)},
-            PackSumPass<T>{{.state = error.as<T>(),
-                            .pending = {nullptr, pending_scales.as<T>()},
-                            .aligned = AllAligned(input.values, input.parameters, error)}},
-            bits, sums);
+    RunPack(
+        "pack_sum", WorkerInput<T>{InputOf<T>(input)},
+        PackSumPass<T>{{.state = error.as<T>(),
+                        .pending = {nullptr, pending_scales.as<T>()},
+                        .aligned = AllAligned(input.values, input.parameters, input.added, error)}},
+        bits, sums);
   }
 
   void PackMeanDifference(std::span<const SignMessage> messages, View estimate, ConstView target,

@@ -9,24 +9,25 @@ namespace thinwire::cuda {
 __device__ inline float MultiplyAdd(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ inline double MultiplyAdd(double a, double b, double c) { return fma(a, b, c); }
 
-/// factor * (gradient_scale * values + weight_decay * parameters); absent pointers are null.
+/// factor * (gradient_scale * values + weight_decay * parameters) + added_factor * added; absent
+/// pointers are null.
 template <typename T>
 struct Input {
-  const T *values, *parameters, *gradient_scale;
-  T factor, weight_decay;
+  const T *values, *parameters, *added, *gradient_scale;
+  T factor, weight_decay, added_factor;
   int64_t decayed_size;
 
   /// What multiplies the values, read once by each thread.
   __device__ T GradientScale() const { return gradient_scale == nullptr ? T{1} : *gradient_scale; }
 
-  /// The elements from `i` on.
-  template <int kWidth>
-  __device__ Vector<T, kWidth> At(int64_t i, T scale) const {
-    Vector<T, kWidth> result = Load<kWidth>(values + i);
+  /// The elements from `i` on; `load(pointer)` gives kWidth of them.
+  template <int kWidth, typename LoadFrom>
+  __device__ Vector<T, kWidth> At(int64_t i, T scale, const LoadFrom& load) const {
+    Vector<T, kWidth> result = load(values + i);
 #pragma unroll
     for (T& value : result.lanes) value = scale * value;
     if (i < decayed_size) {
-      const Vector<T, kWidth> parameter = Load<kWidth>(parameters + i);
+      const Vector<T, kWidth> parameter = load(parameters + i);
 #pragma unroll
       for (int lane = 0; lane < kWidth; ++lane) {
         if (i + lane < decayed_size) {
@@ -36,7 +37,19 @@ struct Input {
     }
 #pragma unroll
     for (T& value : result.lanes) value = factor * value;
+    if (added != nullptr) {
+      const Vector<T, kWidth> other = load(added + i);
+#pragma unroll
+      for (int lane = 0; lane < kWidth; ++lane) {
+        result.lanes[lane] = MultiplyAdd(added_factor, other.lanes[lane], result.lanes[lane]);
+      }
+    }
     return result;
+  }
+
+  template <int kWidth>
+  __device__ Vector<T, kWidth> At(int64_t i, T scale) const {
+    return At<kWidth>(i, scale, [](const T* from) { return Load<kWidth>(from); });
   }
 };
 
@@ -44,9 +57,11 @@ template <typename T>
 Input<T> InputOf(const CompressionInput& input) {
   return {.values = input.values.as<T>(),
           .parameters = input.parameters.as<T>(),
+          .added = input.added.as<T>(),
           .gradient_scale = input.gradient_scale.as<T>(),
           .factor = static_cast<T>(input.factor),
           .weight_decay = static_cast<T>(input.weight_decay),
+          .added_factor = static_cast<T>(input.added_factor),
           .decayed_size = input.parameters ? input.decayed_size : 0};
 }
 

@@ -4,19 +4,10 @@
 
 #include <vector>
 
+#include "kernels/cuda/upload.h"
 #include "kernels/error.h"
 
 namespace thinwire::cuda {
-namespace {
-
-template <typename T>
-Buffer Upload(Device& device, const std::vector<T>& values) {
-  Buffer buffer = device.Allocate(static_cast<int64_t>(values.size() * sizeof(T)));
-  device.CopyFromHost(values.data(), buffer.view(DataType::kUint8));
-  return buffer;
-}
-
-}  // namespace
 
 SignPlan::SignPlan(Device& device, const SignShape& shape) : group_count_(shape.groups()) {
   const SignPieces cut(shape);
@@ -44,7 +35,6 @@ SignPlan::SignPlan(Device& device, const SignShape& shape) : group_count_(shape.
   first_pieces_ = Upload(device, first_pieces);
   group_sizes_ = Upload(device, shape.group_sizes);
   piece_sums_ = device.Allocate(piece_count_ * static_cast<int64_t>(sizeof(double)));
-  device.Synchronize();  // what was uploaded lives on the stack
 }
 
 PlannedPieces SignPlan::pieces() const {

@@ -4,12 +4,11 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/loss.h"
+#include "kernels/cuda/warp.cuh"
 
 namespace thinwire::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xFFFFFFFF;
 constexpr int kThreads = 256;
 
 struct RowResult {
@@ -27,15 +26,6 @@ struct Arguments {
   LossResult* result;
   unsigned* ticket;  // 0 between launches
 };
-
-template <typename T>
-__device__ T WarpSum(T value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  }
-  return value;
-}
 
 __device__ float WarpMaximum(float value) {
 #pragma unroll

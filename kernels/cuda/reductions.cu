@@ -1,12 +1,11 @@
 #include "kernels/cuda/flat.cuh"
 #include "kernels/cuda/reductions.h"
+#include "kernels/cuda/warp.cuh"
 #include "kernels/sum_tree.h"
 
 namespace thinwire::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xFFFFFFFF;
 static_assert(sum_tree::kLanes == kWarp && sum_tree::kRow == kWarp && sum_tree::kGroups == 4);
 
 struct Scratch {

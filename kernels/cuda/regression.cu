@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "kernels/cuda/flat.cuh"
+#include "kernels/cuda/upload.h"
+#include "kernels/cuda/warp.cuh"
 
 namespace thinwire::cuda {
 namespace {
 
 constexpr int64_t kMaxChunks = 512;
-constexpr int kThreads = 128, kWarp = 32;
-constexpr unsigned kAllLanes = 0xFFFFFFFF;
+constexpr int kThreads = 128;
 constexpr int64_t kBlock = 64;  // rows whose losses are added before those of others
 
 struct ChunkResult {
@@ -33,14 +34,6 @@ struct DeviceRows {
   __device__ int64_t Row(int64_t i) const { return listed != nullptr ? listed[i] : first + i; }
 };
 
-/// What the lanes' numbers sum to, in all lanes.
-__device__ double SumOverLanes(double value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  }
-  return value;
-}
-
 /// Adds a row's loss to `result`, and its gradient to `sums` unless that is null. Lanes share the
 /// row's stored values.
 template <typename T>
@@ -52,7 +45,7 @@ __device__ void BinaryRow(const DeviceRows& data, int64_t row, const T* weights,
   for (int64_t i = begin + lane; i < end; i += kWarp) {
     score += data.values[i] * static_cast<double>(weights[data.columns[i]]);
   }
-  score = SumOverLanes(score);
+  score = WarpSum(score);
   const bool positive = data.labels[row] == 1;
   const double margin = positive ? score : -score;
   const double e = exp(-fabs(margin));
@@ -104,8 +97,8 @@ __device__ void SoftmaxRow(const DeviceRows& data, int64_t row, const T* weights
     if (k != best) all_but_best += scores[k];
     if (k != label) all_but_label += scores[k];
   }
-  all_but_best = SumOverLanes(all_but_best);
-  all_but_label = SumOverLanes(all_but_label);
+  all_but_best = WarpSum(all_but_best);
+  all_but_label = WarpSum(all_but_label);
   result.loss_sum += log1p(all_but_best) + (largest - own);
   result.correct += best == label && !isnan(all_but_best);
   if (sums == nullptr) return;
@@ -187,10 +180,10 @@ class CudaRegression : public Regression {
       : device_(device),
         queue_(queue),
         shape_(shape),
-        starts_(Upload(shape.data.starts)),
-        columns_(Upload(shape.data.columns)),
-        values_(Upload(shape.data.values)),
-        labels_(Upload(shape.data.labels)) {
+        starts_(Upload(device, shape.data.starts)),
+        columns_(Upload(device, shape.data.columns)),
+        values_(Upload(device, shape.data.values)),
+        labels_(Upload(device, shape.data.labels)) {
     const int64_t chunks = Chunks(shape.data.starts.back());
     constexpr int64_t kDouble = sizeof(double);
     sums_ = device.Allocate(chunks * shape.weights() * kDouble);
@@ -232,13 +225,6 @@ class CudaRegression : public Regression {
   }
 
  private:
-  template <typename T>
-  Buffer Upload(std::span<const T> values) {
-    Buffer buffer = device_.Allocate(static_cast<int64_t>(values.size_bytes()));
-    device_.CopyFromHost(values.data(), buffer.view(DataType::kUint8));
-    return buffer;
-  }
-
   int64_t Start(int64_t row) const { return shape_.data.starts[static_cast<size_t>(row)]; }
 
   /// For so many stored values. A chunk must be worth the adding up of its sums.

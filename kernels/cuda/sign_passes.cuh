@@ -5,12 +5,11 @@
 #pragma once
 
 #include "kernels/cuda/compression_input.cuh"
+#include "kernels/cuda/warp.cuh"
 #include "kernels/sign_pieces.h"
 
 namespace thinwire::cuda {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xFFFFFFFF;
 constexpr int kNeighbours = 4;  // elements of a lane
 
 /// kCount consecutive elements, loaded in vectors of 16 bytes where `aligned` says that those of
@@ -86,22 +85,8 @@ struct WorkerInput {
 
   template <int kCount>
   __device__ Vector<T, kCount> At(int64_t i, int64_t, bool aligned) const {
-    const T scale = input.GradientScale();
-    Vector<T, kCount> result = LoadLanes<kCount>(input.values + i, aligned);
-#pragma unroll
-    for (T& value : result.lanes) value = scale * value;
-    if (i < input.decayed_size) {
-      const auto parameters = LoadLanes<kCount>(input.parameters + i, aligned);
-#pragma unroll
-      for (int k = 0; k < kCount; ++k) {
-        if (i + k < input.decayed_size) {
-          result.lanes[k] = MultiplyAdd(input.weight_decay, parameters.lanes[k], result.lanes[k]);
-        }
-      }
-    }
-#pragma unroll
-    for (T& value : result.lanes) value = input.factor * value;
-    return result;
+    return input.template At<kCount>(
+        i, input.GradientScale(), [&](const T* from) { return LoadLanes<kCount>(from, aligned); });
   }
 };
 

@@ -101,7 +101,8 @@ void RunSumParts(const Queue& queue, ConstView parts, double factor, View sum) {
 
 void Evaluate(const Queue& queue, const CompressionInput& input, double beta, View y) {
   WithFloatingType(y.type, [&]<typename T>() {
-    ForEach<T>("evaluate", queue, y.size, AllAligned(input.values, input.parameters, y),
+    ForEach<T>("evaluate", queue, y.size,
+               AllAligned(input.values, input.parameters, input.added, y),
                EvaluateBody<T>{InputOf<T>(input), static_cast<T>(beta), y.as<T>()});
   });
 }

@@ -16,6 +16,7 @@
 
 #include "kernels/cuda/compression_input.cuh"
 #include "kernels/cuda/top_k.h"
+#include "kernels/cuda/upload.h"
 
 namespace thinwire::cuda {
 namespace {
@@ -372,9 +373,7 @@ class CudaTopK : public TopK {
     const auto allocate = [&](int64_t count, size_t size) {
       return device.Allocate(count * static_cast<int64_t>(size));
     };
-    tiles_ = allocate(tile_count_, sizeof(Range));
-    device.CopyFromHost(tiles.data(), tiles_.view(DataType::kUint8));
-    device.Synchronize();
+    tiles_ = Upload(device, tiles);
     bins_ = allocate(kBins, sizeof(int));
     selection_ = allocate(1, sizeof(Selection<T>));
     offsets_ = allocate(tile_count_, sizeof(unsigned long long));
@@ -391,7 +390,7 @@ class CudaTopK : public TopK {
     const Arguments<T> a{.input = InputOf<T>(input),
                          .state = state_factor == 0 ? nullptr : state.as<T>(),
                          .state_factor = static_cast<T>(state_factor),
-                         .aligned = AllAligned(input.values, input.parameters, state),
+                         .aligned = AllAligned(input.values, input.parameters, input.added, state),
                          .tiles = static_cast<const Range*>(tiles_.data()),
                          .tile_count = tile_count_,
                          .bins = static_cast<int*>(bins_.data()),

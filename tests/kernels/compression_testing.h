@@ -210,6 +210,7 @@ struct TestInput {
       : in(wanted),
         values(device, As<T>(WithPadding(layout, in.values, std::nan(""))), 1),
         parameters(device, As<T>(WithPadding(layout, in.parameters, std::nan(""))), 2),
+        added(device, As<T>(WithPadding(layout, in.added, std::nan(""))), 3),
         scale(device, std::vector<T>{static_cast<T>(in.gradient_scale)}),
         expected(reference::Evaluate(in)) {}
 
@@ -219,11 +220,13 @@ struct TestInput {
             .gradient_scale = in.gradient_scale == 1 ? ConstView{} : ConstView(scale),
             .parameters = in.parameters.empty() ? ConstView{} : ConstView(parameters),
             .weight_decay = in.weight_decay,
-            .decayed_size = in.decayed_size};
+            .decayed_size = in.decayed_size,
+            .added = in.added.empty() ? ConstView{} : ConstView(added),
+            .added_factor = in.added_factor};
   }
 
   reference::Input in;
-  TestBuffer<T> values, parameters, scale;
+  TestBuffer<T> values, parameters, added, scale;
   Values expected;
 };
 
@@ -241,7 +244,10 @@ inline std::vector<reference::Input> Inputs(int64_t size) {
            .factor = 2,
            .parameters = parameters,
            .weight_decay = 0.5,
-           .decayed_size = size * 5 / 9}};
+           .decayed_size = size * 5 / 9,
+           .added = Quarters(size, 3),
+           .added_factor = -0.5},
+          {.values = values, .added = parameters}};
 }
 
 /// Messages of several workers, on the device and off it.

@@ -236,11 +236,13 @@ TEST(Isa, PassesOfTheScaledSignAreExact) {
           std::vector<uint32_t> bits(size / 32, 0xA5A5A5A5u);
           PackArguments<float> a;
           a.input = {.values = values.data(),
-                     .parameters = nullptr,
-                     .factor = 1,
-                     .gradient_scale = 1,
-                     .weight_decay = 0,
-                     .decayed_size = 0};
+                     .parameters = target.data(),
+                     .factor = 0.9f,
+                     .gradient_scale = 0.3f,
+                     .weight_decay = 0.25f,  // products that are exact, fused or not
+                     .decayed_size = size / 2,
+                     .added = target.data(),
+                     .added_factor = -0.5f};
           a.messages = {words.data(), message_scales.data(), 3, 1};
           a.pending = {words[0], 0.3f};
           a.settle = true;

@@ -17,7 +17,9 @@ std::vector<double> Evaluate(const Input& input) {
     if (!input.parameters.empty() && static_cast<int64_t>(i) < input.decayed_size) {
       value += input.weight_decay * input.parameters[i];
     }
-    result.push_back(input.factor * value);
+    value *= input.factor;
+    if (!input.added.empty()) value += input.added_factor * input.added[i];
+    result.push_back(value);
   }
   return result;
 }

@@ -8,7 +8,7 @@
 
 namespace thinwire::reference {
 
-/// CompressionInput's fields; `parameters` is empty where there are none.
+/// CompressionInput's fields; `parameters` and `added` are empty where there are none.
 struct Input {
   std::vector<double> values;
   double factor = 1;
@@ -16,6 +16,8 @@ struct Input {
   std::vector<double> parameters{};
   double weight_decay = 0;
   int64_t decayed_size = 0;
+  std::vector<double> added{};
+  double added_factor = 1;
 };
 std::vector<double> Evaluate(const Input& input);
 

@@ -28,7 +28,9 @@ inline V InputAt(const InputArguments<ElementOf<V>>& a, int64_t i) {
     const V decayed = MultiplyAdd(a.weight_decay - V{}, Load<V>(a.parameters + i), value);
     value = i + lanes <= a.decayed_size ? decayed : FirstLanes(a.decayed_size - i, decayed, value);
   }
-  return a.factor * value;
+  value = a.factor * value;
+  if (a.added == nullptr) return value;
+  return MultiplyAdd(a.added_factor - V{}, Load<V>(a.added + i), value);
 }
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

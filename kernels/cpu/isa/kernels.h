@@ -81,5 +81,7 @@ void AddSignsAndAdam(const SignPart<T>& message, const AdamArguments<T>& a, T* e
 template <typename T>
 int64_t CollectLarge(const CollectArguments<T>& a, typename FlatKernels<T>::Key threshold,
                      int64_t begin, int64_t end, int32_t* indices, T* values);
+template <typename T>
+void Gather(const CollectArguments<T>& a, const int32_t* indices, T* values, int64_t count);
 
 }  // namespace thinwire::cpu::THINWIRE_ISA

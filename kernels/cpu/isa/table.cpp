@@ -31,6 +31,7 @@ constexpr FlatKernels<T> Flat() {
       .settle_error = SettleError<T>,
       .add_signs_and_adam = AddSignsAndAdam<T>,
       .collect_large = CollectLarge<T>,
+      .gather = Gather<T>,
   };
 }
 

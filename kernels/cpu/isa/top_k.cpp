@@ -1,4 +1,4 @@
-// The search for large magnitudes.
+// The search for large magnitudes, and what lies at given indices.
 #include "kernels/cpu/isa/input.h"
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/vector.h"
@@ -148,6 +148,15 @@ int64_t CollectLarge(const CollectArguments<T>& arguments, typename FlatKernels<
   return found.count;
 }
 
+template <typename T>
+void Gather(const CollectArguments<T>& arguments, const int32_t* indices, T* values,
+            int64_t count) {
+  const CollectArguments<T> a = arguments;
+  for (int64_t j = 0; j < count; ++j) values[j] = ValueAt<T>(a, indices[j]);
+}
+
+template void Gather(const CollectArguments<float>&, const int32_t*, float*, int64_t);
+template void Gather(const CollectArguments<double>&, const int32_t*, double*, int64_t);
 template int64_t CollectLarge(const CollectArguments<float>&, int32_t, int64_t, int64_t, int32_t*,
                               float*);
 template int64_t CollectLarge(const CollectArguments<double>&, int64_t, int64_t, int64_t, int32_t*,
