@@ -30,14 +30,16 @@ void CheckCounts(std::span<const int64_t> counts, int ranks, ConstView view, con
   }
   if (!fits) {
     throw Error(fmt::format("{}: {} counts that do not fit {} elements and {} ranks", what,
-                            counts.size(), view.size, ranks), "");
+                            counts.size(), view.size, ranks),
+                "");
   }
 }
 
 void CheckOwnPart(std::span<const int64_t> counts, int rank, int64_t size) {
   if (size >= counts[static_cast<size_t>(rank)]) return;
   throw Error(fmt::format("all-gather: rank {} sends {} elements of only {}", rank,
-                          counts[static_cast<size_t>(rank)], size), "");
+                          counts[static_cast<size_t>(rank)], size),
+              "");
 }
 
 /// Near-equal parts of `count` elements, one a rank.
@@ -74,6 +76,8 @@ class Communicator::Account {
   Account(Communicator& owner, Purpose purpose)
       : owner_(owner), purpose_(static_cast<size_t>(purpose)), start_(MonotonicSeconds()) {}
   ~Account() { owner_.seconds_ += MonotonicSeconds() - start_; }
+  /// Time since `start` was not the collective's.
+  void Worked(double start) { start_ += MonotonicSeconds() - start; }
   void Sent(int64_t bytes) { owner_.traffic_.sent[purpose_] += bytes; }
   void Received(int64_t bytes) { owner_.traffic_.received[purpose_] += bytes; }
   void Exchanged(std::span<const int64_t> sent, std::span<const int64_t> received) {
@@ -124,12 +128,18 @@ void Communicator::AllToAllHost(std::span<const std::byte> send,
 }
 
 void Communicator::AllGather(ConstView send, View receive, std::span<const int64_t> counts,
-                             Purpose purpose) {
+                             Purpose purpose, const ArrivalWork& work) {
   CheckCounts(counts, size_, receive, "all-gather");
   CheckOwnPart(counts, rank_, send.size);
   Account account(*this, purpose);
   const auto bytes = InBytes(counts, receive.type);
-  AllGatherOnDevice(send, receive, bytes, "all-gather");
+  const ArrivalWork timed = [&](std::span<const int64_t> arrived) {
+    const double start = MonotonicSeconds();
+    const bool any = work(arrived);
+    account.Worked(start);
+    return any;
+  };
+  AllGatherOnDevice(send, receive, bytes, work ? timed : work, "all-gather");
   account.Gathered(bytes);
 }
 
@@ -138,7 +148,7 @@ void Communicator::AllGatherHost(std::span<const std::byte> send, std::span<std:
   CheckCounts(bytes, size_, AsView(receive), "all-gather");
   CheckOwnPart(bytes, rank_, std::ssize(send));
   Account account(*this, purpose);
-  DoAllGather(send.data(), receive.data(), bytes, "all-gather");
+  DoAllGather(send.data(), receive.data(), bytes, {}, "all-gather");
   account.Gathered(bytes);
 }
 
@@ -190,13 +200,13 @@ void Communicator::AllToAllOnDevice(ConstView send, std::span<const int64_t> sen
 }
 
 void Communicator::AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
-                                     const char* what) {
-  if (device_.host_visible()) return DoAllGather(Bytes(send), Bytes(receive), bytes, what);
+                                     const ArrivalWork& work, const char* what) {
+  if (device_.host_visible()) return DoAllGather(Bytes(send), Bytes(receive), bytes, work, what);
   const View received = FirstBytes(receive, Sum(bytes));
   incoming_.resize(static_cast<size_t>(received.size));
   std::byte* const own = incoming_.data() + Sum(bytes.first(static_cast<size_t>(rank_)));
   device_.CopyToHost(FirstBytes(send, bytes[static_cast<size_t>(rank_)]), own);
-  DoAllGather(own, incoming_.data(), bytes, what);
+  DoAllGather(own, incoming_.data(), bytes, {}, what);
   device_.CopyFromHost(incoming_.data(), received);
 }
 
@@ -220,7 +230,7 @@ std::vector<double> Communicator::AllGatherHost(double value) {
   std::vector<double> values(static_cast<size_t>(size_));
   const std::vector<int64_t> bytes(values.size(), sizeof(double));
   DoAllGather(reinterpret_cast<const std::byte*>(&value),
-              reinterpret_cast<std::byte*>(values.data()), bytes, "all-gather of numbers");
+              reinterpret_cast<std::byte*>(values.data()), bytes, {}, "all-gather of numbers");
   account.Gathered(bytes);
   return values;
 }
@@ -230,7 +240,7 @@ std::vector<int64_t> Communicator::AllGatherHost(int64_t value) {
   std::vector<int64_t> values(static_cast<size_t>(size_));
   const std::vector<int64_t> bytes(values.size(), sizeof(int64_t));
   DoAllGather(reinterpret_cast<const std::byte*>(&value),
-              reinterpret_cast<std::byte*>(values.data()), bytes, "all-gather of counts");
+              reinterpret_cast<std::byte*>(values.data()), bytes, {}, "all-gather of counts");
   account.Gathered(bytes);
   return values;
 }
@@ -241,7 +251,7 @@ std::vector<std::string> Communicator::AllGatherHost(const std::string& text) {
   Account account(*this, Purpose::kControl);
   std::string all(static_cast<size_t>(Sum(lengths)), '\0');
   DoAllGather(reinterpret_cast<const std::byte*>(text.data()),
-              reinterpret_cast<std::byte*>(all.data()), lengths, "all-gather of texts");
+              reinterpret_cast<std::byte*>(all.data()), lengths, {}, "all-gather of texts");
   account.Gathered(lengths);
   std::vector<std::string> texts;
   size_t start = 0;

@@ -15,10 +15,10 @@ namespace thinwire {
 
 /// What bytes are sent for; they are counted apart.
 enum class Purpose : uint8_t {
-  kUplink,    // workers' messages to the servers
-  kDownlink,  // servers' messages to the workers
-  kState,     // error averaging, running statistics, checkpoints
-  kControl,   // sizes, scales' sums, agreement on stopping
+  kUplink,       // workers' messages to the servers
+  kDownlink,     // servers' messages to the workers
+  kState,        // error averaging, running statistics, checkpoints
+  kControl,      // sizes, scales' sums, agreement on stopping
   kMeasurement,  // what is only logged: losses, norms, evaluation
 };
 inline constexpr int kPurposes = 5;
@@ -29,6 +29,11 @@ struct Traffic {
   int64_t total_sent() const;
   int64_t total_received() const;
 };
+
+/// What a rank can do while its all-gather is under way: called now and then with how many bytes of
+/// each rank's part have arrived, its own included. Does a little of what that allows, and returns
+/// whether there was anything to do.
+using ArrivalWork = std::function<bool(std::span<const int64_t> arrived)>;
 
 struct CommunicatorOptions {
   /// Longest that others wait for a rank that shows no progress: that does not arrive at their
@@ -60,8 +65,10 @@ class Communicator {
   void AllToAll(ConstView send, std::span<const int64_t> send_counts, View receive,
                 std::span<const int64_t> receive_counts, Purpose purpose);
   /// Rank r contributes counts[r] elements; everyone gets all, in rank order. `send` may be this
-  /// rank's own place in `receive`.
-  void AllGather(ConstView send, View receive, std::span<const int64_t> counts, Purpose purpose);
+  /// rank's own place in `receive`. `work` is for where messages take time and the host sees them
+  /// arrive; elsewhere it is never called, and nowhere until all is done.
+  void AllGather(ConstView send, View receive, std::span<const int64_t> counts, Purpose purpose,
+                 const ArrivalWork& work = {});
   /// Rank r receives, in its place, the sum over ranks of range r of `values` (counts[r] elements,
   /// consecutive), times `factor`: float64 sums in rank order, rounded once.
   void ReduceScatter(ConstView values, View receive, std::span<const int64_t> counts, double factor,
@@ -86,14 +93,17 @@ class Communicator {
   std::string BroadcastHost(const std::string& text, int root);
 
   /// Where the run is, for messages; also tells the others that this rank is making progress.
-  void SetStep(int64_t step) { step_ = step; Progress(); }
+  void SetStep(int64_t step) {
+    step_ = step;
+    Progress();
+  }
   int64_t step() const { return step_; }
   /// To be called now and then during long work between collectives.
   virtual void Progress() {}
 
   const Traffic& traffic() const { return traffic_; }
   void RestoreTraffic(const Traffic& traffic) { traffic_ = traffic; }
-  /// Seconds spent in collectives so far, waiting included.
+  /// Seconds spent in collectives so far, waiting included, but not what was done meanwhile.
   double seconds() const { return seconds_; }
 
   /// Tells the other ranks that this one gives up: their collectives throw. Does not block.
@@ -107,7 +117,7 @@ class Communicator {
   virtual void AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes, View receive,
                                 std::span<const int64_t> receive_bytes, const char* what);
   virtual void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
-                                 const char* what);
+                                 const ArrivalWork& work, const char* what);
   virtual void BroadcastOnDevice(View values, int root, const char* what);
 
   // Bytes in host memory; `what` names the collective for messages. An implementation moves
@@ -116,7 +126,8 @@ class Communicator {
                           std::byte* receive, std::span<const int64_t> receive_bytes,
                           const char* what) = 0;
   virtual void DoAllGather(const std::byte* send, std::byte* receive,
-                           std::span<const int64_t> bytes, const char* what) = 0;
+                           std::span<const int64_t> bytes, const ArrivalWork& work,
+                           const char* what) = 0;
   virtual void DoBroadcast(std::byte* data, int64_t bytes, int root, const char* what) = 0;
   virtual void DoBarrier() = 0;
 

@@ -37,9 +37,11 @@ struct MpiSession::State {
   State(int& argc, char**& argv, const CommunicatorOptions& options);
   ~State();
 
+  /// Called with an open transfer; does a little meanwhile, and returns whether it did.
+  using Work = std::function<bool(const MpiWire::Transfer& transfer)>;
   /// Moves `sends` and `receives` at once; returns when all is done.
   void Exchange(std::span<const MessagePart> receives, std::span<const MessagePart> sends,
-                Kind kind, const Place& place);
+                Kind kind, const Place& place, const Work& work = {});
   void Barrier(const Place& place);
   /// The rank is between collectives, and not stuck.
   void Progress(int64_t step);
@@ -56,7 +58,7 @@ struct MpiSession::State {
   std::function<int()> stop_signal;
 
  private:
-  void Complete(MpiWire::Transfer& transfer, int tag, const Place& place);
+  void Complete(MpiWire::Transfer& transfer, int tag, const Place& place, const Work& work);
   /// While nothing arrives: throws if that is hopeless.
   void CheckOthers(const MpiWire::Transfer& transfer, double since, int tag, const Place& place);
   void SpeakIfEnding(const std::vector<int>& missing, double waited, const Place& place);
@@ -133,8 +135,8 @@ void MpiSession::State::Barrier(const Place& place) {
 }
 
 void MpiSession::State::Exchange(std::span<const MessagePart> receives,
-                                 std::span<const MessagePart> sends, Kind kind,
-                                 const Place& place) {
+                                 std::span<const MessagePart> sends, Kind kind, const Place& place,
+                                 const Work& work) {
   if (failure_) throw Error(*failure_, "");
   watch_->SetPlace(place.collective, place.step);
   const int tag = sequence_ * kKinds + static_cast<int>(kind);
@@ -143,7 +145,7 @@ void MpiSession::State::Exchange(std::span<const MessagePart> receives,
   try {
     transfer.Receive(receives);
     transfer.Send(sends);
-    Complete(transfer, tag, place);
+    Complete(transfer, tag, place, work);
     if (waits_reported_) Report(-1);
   } catch (const Error& error) {
     // Before the memory goes: who tells the user is settled while MPI may still write to it, and
@@ -156,7 +158,8 @@ void MpiSession::State::Exchange(std::span<const MessagePart> receives,
   watch_->SetPlace("computation", place.step);
 }
 
-void MpiSession::State::Complete(MpiWire::Transfer& transfer, int tag, const Place& place) {
+void MpiSession::State::Complete(MpiWire::Transfer& transfer, int tag, const Place& place,
+                                 const Work& work) {
   const double start = MonotonicSeconds();
   Backoff backoff;
   std::vector<int> heard;
@@ -178,6 +181,7 @@ void MpiSession::State::Complete(MpiWire::Transfer& transfer, int tag, const Pla
       backoff.Reset();
       continue;
     }
+    if (work && work(transfer)) continue;
     if (backoff.patient()) CheckOthers(transfer, start, tag, place);
     backoff.Pause();
   }
@@ -323,7 +327,7 @@ class MpiCommunicator : public Communicator {
   }
 
   void DoAllGather(const std::byte* send, std::byte* receive, std::span<const int64_t> bytes,
-                   const char* what) override {
+                   const ArrivalWork& work, const char* what) override {
     const int64_t own = bytes[static_cast<size_t>(rank())];
     std::vector<MessagePart> sends;
     for (int i = 0; i < size(); ++i) {
@@ -331,7 +335,15 @@ class MpiCommunicator : public Communicator {
     }
     std::vector<MessagePart> receives = Parts(receive, bytes, size() - 1);
     CopyOwn(sends, receives);
-    state_.Exchange(receives, sends, Kind::kAllGather, {what, step()});
+    std::vector<int64_t> arrived(bytes.size());
+    const auto work_on_arrived = [&](const MpiWire::Transfer& transfer) {
+      for (int r = 0; r < size(); ++r) {
+        arrived[static_cast<size_t>(r)] = r == rank() ? own : transfer.Arrived(r);
+      }
+      return work(arrived);
+    };
+    state_.Exchange(receives, sends, Kind::kAllGather, {what, step()},
+                    work ? work_on_arrived : MpiSession::State::Work());
   }
 
   void DoBroadcast(std::byte* data, int64_t bytes, int root, const char* what) override {

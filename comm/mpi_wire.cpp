@@ -19,11 +19,15 @@ namespace {
 
 /// Longer messages are cut into pieces: MPI counts in int, and each piece that arrives is a sign
 /// that the transfer goes on.
-constexpr int64_t kPieceBytes = int64_t{1} << 20;
+constexpr int64_t kMaxPieceBytes = int64_t{1} << 20;
+/// A piece can be worked on while the next ones arrive, so there should be many; but not of a size
+/// for which what a message costs would show.
+constexpr int64_t kMinPieceBytes = int64_t{1} << 15;
+constexpr int64_t kPieces = 32;
 /// Up to this size, a piece and its header, Open MPI sends over TCP without a handshake. On a thin
 /// wire the answer to a handshake queues behind what the peer is sending itself, and a collective
 /// takes up to 1.8 times as long.
-constexpr int64_t kEagerBytes = kPieceBytes + 1024;
+constexpr int64_t kEagerBytes = kMaxPieceBytes + 1024;
 
 /// A note as it is sent; its length says how much of `text` is used.
 struct PackedNote {
@@ -70,9 +74,11 @@ struct MpiWire::Transfer::Requests {
 
   template <typename Start>
   void Add(const MessagePart& part, bool receive, const Start& start) {
+    // Sender and receiver have to cut alike.
+    const int64_t piece_bytes = std::clamp(part.bytes / kPieces, kMinPieceBytes, kMaxPieceBytes);
     int64_t offset = 0;
     do {
-      const int64_t bytes = std::min(part.bytes - offset, kPieceBytes);
+      const int64_t bytes = std::min(part.bytes - offset, piece_bytes);
       MPI_Request request = MPI_REQUEST_NULL;
       start(part.data + offset, static_cast<int>(bytes), &request);
       requests.push_back(request);
@@ -139,6 +145,17 @@ bool MpiWire::Transfer::Poll(std::vector<int>& heard, std::optional<MessageProbl
 }
 
 bool MpiWire::Transfer::complete() const { return requests_->open == 0; }
+
+int64_t MpiWire::Transfer::Arrived(int rank) const {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < requests_->pieces.size(); ++i) {
+    const Requests::Piece& piece = requests_->pieces[i];
+    if (piece.rank != rank || piece.bytes < 0) continue;
+    if (requests_->requests[i] != MPI_REQUEST_NULL) break;
+    bytes += piece.bytes;
+  }
+  return bytes;
+}
 
 std::vector<int> MpiWire::Transfer::Missing() const {
   std::set<int> senders, receivers;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -20,6 +21,8 @@
 namespace thinwire {
 namespace {
 
+bool IsError(ncclResult_t status) { return status != ncclSuccess && status != ncclInProgress; }
+
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(std::unique_ptr<Communicator> host, Device& device,
@@ -27,29 +30,42 @@ class NcclCommunicator : public Communicator {
       : Communicator(device, host->rank(), host->size()),
         host_(std::move(host)),
         queue_(cuda::QueueOf(device)),
-        timeout_(options.timeout_seconds) {
+        timeout_(options.timeout_seconds),
+        exceptions_(std::uncaught_exceptions()) {
     ncclUniqueId id{};
-    if (rank() == 0) Check(ncclGetUniqueId(&id), "ncclGetUniqueId", __LINE__);
+    if (rank() == 0) {
+      const ncclResult_t status = ncclGetUniqueId(&id);
+      if (status != ncclSuccess) Fail(status, "ncclGetUniqueId", __LINE__);
+    }
     const std::string bytes =
         host_->BroadcastHost(std::string(id.internal, sizeof(id.internal)), 0);
     if (bytes.size() != sizeof(id.internal)) throw Error("rank 0 sent no NCCL id", "");
     std::memcpy(id.internal, bytes.data(), sizeof(id.internal));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    Finish(ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config), "ncclCommInitRankConfig",
-           __LINE__);
+    Call("ncclCommInitRankConfig", __LINE__,
+         [&] { return ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config); });
     THINWIRE_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
     watch_ = std::thread([this] { Watch(); });
   }
 
   ~NcclCommunicator() override {
+    // After a failure nobody may be there any more to take part in what this rank has enqueued;
+    // else others may need it, and only this rank's end can say when it has been done.
+    if (std::uncaught_exceptions() > exceptions_) AbortNccl();
+    cudaStreamSynchronize(queue_.stream);
     ended_ = true;
-    if (watch_.joinable()) watch_.join();
-    if (!aborted_) {
-      // Others may still need what this rank has enqueued; a rank that fails has aborted before.
-      cudaStreamSynchronize(queue_.stream);
-      ncclCommDestroy(nccl_);
+    watch_.join();
+    if (!aborted_ && ncclCommFinalize(nccl_) == ncclInProgress) {
+      const double start = MonotonicSeconds();
+      ncclResult_t state = ncclInProgress;
+      while (state == ncclInProgress && MonotonicSeconds() - start < timeout_) {
+        std::this_thread::yield();
+        if (ncclCommGetAsyncError(nccl_, &state) != ncclSuccess) break;
+      }
+      if (state == ncclInProgress) AbortNccl();
     }
+    if (!aborted_) ncclCommDestroy(nccl_);
     cudaEventDestroy(finished_);
   }
 
@@ -64,56 +80,50 @@ class NcclCommunicator : public Communicator {
  private:
   void AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes, View receive,
                         std::span<const int64_t> receive_bytes, const char* what) override {
-    ThrowIfAborted(what);
-    Check(ncclGroupStart(), "ncclGroupStart", __LINE__);
-    int64_t from = 0, to = 0;
-    for (size_t r = 0; r < send_bytes.size(); ++r) {
-      const ConstView part = Bytes(send, from, send_bytes[r]);
-      const View place = Bytes(receive, to, receive_bytes[r]);
-      from += part.size;
-      to += place.size;
-      if (static_cast<int>(r) == rank()) {
-        if (part.data != place.data) device_.Copy(part, place);
-        continue;
+    Collective(what, __LINE__, [&] {
+      Group group;
+      int64_t from = 0, to = 0;
+      for (size_t r = 0; r < send_bytes.size(); ++r) {
+        const ConstView part = Bytes(send, from, send_bytes[r]);
+        const View place = Bytes(receive, to, receive_bytes[r]);
+        from += part.size;
+        to += place.size;
+        Exchange(group, part, place, static_cast<int>(r));
       }
-      Send(part, static_cast<int>(r));
-      Receive(place, static_cast<int>(r));
-    }
-    Finish(ncclGroupEnd(), what, __LINE__);
+      return group.End();
+    });
   }
 
   void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
-                         const char* what) override {
-    ThrowIfAborted(what);
-    const auto own = static_cast<size_t>(rank());
-    const ConstView mine = Bytes(send, 0, bytes[own]);
+                         const ArrivalWork&, const char* what) override {
+    const ConstView mine = Bytes(send, 0, bytes[static_cast<size_t>(rank())]);
+    if (Total(bytes) == 0) return;
     if (std::all_of(bytes.begin(), bytes.end(), [&](int64_t b) { return b == bytes[0]; })) {
-      Finish(ncclAllGather(mine.data, receive.data, static_cast<size_t>(mine.size), ncclUint8,
-                           nccl_, queue_.stream),
-             what, __LINE__);
+      Collective(what, __LINE__, [&] {
+        return ncclAllGather(mine.data, receive.data, static_cast<size_t>(mine.size), ncclUint8,
+                             nccl_, queue_.stream);
+      });
       return;
     }
-    Check(ncclGroupStart(), "ncclGroupStart", __LINE__);
-    int64_t to = 0;
-    for (size_t r = 0; r < bytes.size(); ++r) {
-      const View place = Bytes(receive, to, bytes[r]);
-      to += place.size;
-      if (r == own) {
-        if (mine.data != place.data) device_.Copy(mine, place);
-        continue;
+    Collective(what, __LINE__, [&] {
+      Group group;
+      int64_t to = 0;
+      for (size_t r = 0; r < bytes.size(); ++r) {
+        const View place = Bytes(receive, to, bytes[r]);
+        to += place.size;
+        Exchange(group, mine, place, static_cast<int>(r));
       }
-      Send(mine, static_cast<int>(r));
-      Receive(place, static_cast<int>(r));
-    }
-    Finish(ncclGroupEnd(), what, __LINE__);
+      return group.End();
+    });
   }
 
   void BroadcastOnDevice(View values, int root, const char* what) override {
-    ThrowIfAborted(what);
     const View all = Bytes(values, 0, values.size * SizeOf(values.type));
-    Finish(ncclBroadcast(all.data, all.data, static_cast<size_t>(all.size), ncclUint8, root, nccl_,
-                         queue_.stream),
-           what, __LINE__);
+    if (all.size == 0) return;
+    Collective(what, __LINE__, [&] {
+      return ncclBroadcast(all.data, all.data, static_cast<size_t>(all.size), ncclUint8, root,
+                           nccl_, queue_.stream);
+    });
   }
 
   // Host memory is the other communicator's.
@@ -123,7 +133,7 @@ class NcclCommunicator : public Communicator {
                         receive_bytes, Purpose::kControl);
   }
   void DoAllGather(const std::byte* send, std::byte* receive, std::span<const int64_t> bytes,
-                   const char*) override {
+                   const ArrivalWork&, const char*) override {
     host_->AllGatherHost({send, static_cast<size_t>(bytes[static_cast<size_t>(rank())])},
                          {receive, Total(bytes)}, bytes, Purpose::kControl);
   }
@@ -146,104 +156,138 @@ class NcclCommunicator : public Communicator {
     return {static_cast<std::byte*>(view.data) + offset, bytes, DataType::kUint8};
   }
 
-  void Send(ConstView part, int to) {
-    if (part.size == 0) return;
-    Check(ncclSend(part.data, static_cast<size_t>(part.size), ncclUint8, to, nccl_, queue_.stream),
-          "ncclSend", __LINE__);
-  }
-  void Receive(View place, int from) {
-    if (place.size == 0) return;
-    Check(ncclRecv(place.data, static_cast<size_t>(place.size), ncclUint8, from, nccl_,
-                   queue_.stream),
-          "ncclRecv", __LINE__);
-  }
-
-  /// Of a call within a group, or one that needs no communicator.
-  void Check(ncclResult_t status, const char* call, int line) {
-    if (status == ncclSuccess || status == ncclInProgress) return;
-    Fail(status, call, line);
-  }
-
-  /// Waits until NCCL has taken the call in, which takes long the first time.
-  void Finish(ncclResult_t status, const char* call, int line) {
-    const double start = MonotonicSeconds();
-    while (status == ncclInProgress) {
-      if (MonotonicSeconds() - start > timeout_ || aborted_) {
-        Fail(ncclInProgress, call, line);
-      }
-      std::this_thread::yield();
-      if (const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &status); asked != ncclSuccess) {
-        status = asked;
-      }
+  /// A group of calls, which has to be ended whatever they return.
+  class Group {
+   public:
+    Group() { Add(ncclGroupStart()); }
+    void Add(ncclResult_t status) {
+      if (IsError(status) && !IsError(first_error_)) first_error_ = status;
     }
-    if (status != ncclSuccess) Fail(status, call, line);
-    if (finished_ == nullptr) return;
+    ncclResult_t End() {
+      const ncclResult_t status = ncclGroupEnd();
+      return IsError(first_error_) ? first_error_ : status;
+    }
+
+   private:
+    ncclResult_t first_error_ = ncclSuccess;
+  };
+
+  /// Sends `part` to rank r and receives `place` from it; what a rank tells itself is copied.
+  void Exchange(Group& group, ConstView part, View place, int r) {
+    if (r == rank()) {
+      if (part.data != place.data) device_.Copy(part, place);
+      return;
+    }
+    if (part.size > 0) {
+      group.Add(
+          ncclSend(part.data, static_cast<size_t>(part.size), ncclUint8, r, nccl_, queue_.stream));
+    }
+    if (place.size > 0) {
+      group.Add(ncclRecv(place.data, static_cast<size_t>(place.size), ncclUint8, r, nccl_,
+                         queue_.stream));
+    }
+  }
+
+  /// Enqueues a collective: `call` returns NCCL's status.
+  template <typename NcclCall>
+  void Collective(const char* what, int line, const NcclCall& call) {
+    Call(what, line, call);
     const std::lock_guard lock(mutex_);
     THINWIRE_CUDA_CHECK(cudaEventRecord(finished_, queue_.stream));
     enqueued_at_ = MonotonicSeconds();
     step_of_last_ = step();
   }
 
-  /// @throws Error what the other communicator knows of the cause, or NCCL's own words.
-  [[noreturn]] void Fail(ncclResult_t status, const char* call, int line) {
-    const std::string words =
-        status == ncclInProgress
-            ? fmt::format("no progress for {:g} s", timeout_)
-            : fmt::format("{} ({})", ncclGetErrorString(status), ncclGetLastError(nccl_));
-    const std::string text =
-        fmt::format("{} at step {} failed at {}:{} on CUDA device {}, rank {}: {}", call, step(),
-                    __FILE__, line, queue_.device, rank(), words);
-    AbortNccl();
-    host_->Barrier();  // throws if a rank has failed, and names it
-    throw Error(text, "NCCL_DEBUG=INFO makes NCCL say more");
+  /// Calls NCCL and waits until it has taken the call in, which takes long the first time. The
+  /// watch may abort in between; then the NCCL communicator is no more, and this throws.
+  template <typename NcclCall>
+  void Call(const char* what, int line, const NcclCall& call) {
+    const double start = MonotonicSeconds();
+    ncclResult_t status = ncclInProgress;
+    for (bool called = false; status == ncclInProgress; called = true) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (aborted_) break;
+        if (!called) {
+          status = call();
+        } else if (const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &status);
+                   asked != ncclSuccess) {
+          status = asked;
+        }
+      }
+      if (status == ncclInProgress && MonotonicSeconds() - start > timeout_) break;
+      std::this_thread::yield();
+    }
+    if (status != ncclSuccess) Fail(status, what, line);
   }
 
-  void ThrowIfAborted(const char* what) {
-    if (!aborted_) return;
-    host_->Barrier();
-    throw Error(fmt::format("{} at step {}: NCCL gave up earlier: {}", what, step(), reason_),
+  /// @throws Error what the other communicator knows of the cause, or NCCL's own words.
+  [[noreturn]] void Fail(ncclResult_t status, const char* call, int line) {
+    std::string words;
+    {
+      const std::lock_guard lock(mutex_);
+      if (aborted_) {
+        words = "NCCL gave up: " + reason_;
+      } else if (status == ncclInProgress) {
+        words = fmt::format("no progress for {:g} s", timeout_);
+      } else {
+        words = fmt::format("{} ({})", ncclGetErrorString(status), ncclGetLastError(nccl_));
+      }
+    }
+    AbortNccl();
+    host_->Barrier();  // throws if a rank has failed, and names it
+    throw Error(fmt::format("{} at step {} failed at {}:{} on CUDA device {}, rank {}: {}", call,
+                            step(), __FILE__, line, queue_.device, rank(), words),
                 "NCCL_DEBUG=INFO makes NCCL say more");
   }
 
-  void AbortNccl() {
-    if (!aborted_.exchange(true) && nccl_ != nullptr) ncclCommAbort(nccl_);
+  void AbortNccl(const std::string& reason = "this rank failed") {
+    const std::lock_guard lock(mutex_);
+    if (aborted_) return;
+    aborted_ = true;
+    reason_ = reason;
+    if (nccl_ != nullptr) ncclCommAbort(nccl_);
   }
 
   /// On a thread of its own: a collective that hangs keeps the GPU, and with it everyone who waits
   /// for the queue. Aborting lets the queue go on; the next collective throws.
   void Watch() {
     cudaSetDevice(queue_.device);
-    while (!ended_ && !aborted_) {
+    while (!ended_) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      std::string reason;
-      {
-        const std::lock_guard lock(mutex_);
-        if (enqueued_at_ > 0 && MonotonicSeconds() - enqueued_at_ > timeout_ &&
-            cudaEventQuery(finished_) == cudaErrorNotReady) {
-          reason = fmt::format("a collective of step {} has not finished for {:g} s", step_of_last_,
-                               timeout_);
-        }
-      }
-      ncclResult_t state = ncclSuccess;
-      if (reason.empty() && ncclCommGetAsyncError(nccl_, &state) == ncclSuccess &&
-          state != ncclSuccess && state != ncclInProgress) {
-        reason = ncclGetErrorString(state);
-      }
-      if (reason.empty() || ended_ || aborted_) continue;
-      reason_ = reason;
-      AbortNccl();
+      const std::string problem = FindProblem();
+      if (!problem.empty()) AbortNccl(problem);
     }
   }
 
+  /// What is wrong with the collectives that are under way, if anything.
+  std::string FindProblem() {
+    const std::lock_guard lock(mutex_);
+    if (aborted_) return "";
+    if (enqueued_at_ > 0 && MonotonicSeconds() - enqueued_at_ > timeout_ &&
+        cudaEventQuery(finished_) == cudaErrorNotReady) {
+      return fmt::format("a collective of step {} has not finished for {:g} s", step_of_last_,
+                         timeout_);
+    }
+    ncclResult_t state = ncclSuccess;
+    if (ncclCommGetAsyncError(nccl_, &state) == ncclSuccess && IsError(state)) {
+      return ncclGetErrorString(state);
+    }
+    return "";
+  }
+
   std::unique_ptr<Communicator> host_;
-  cuda::Queue queue_;
-  double timeout_;
-  ncclComm_t nccl_ = nullptr;
+  const cuda::Queue queue_;
+  const double timeout_;
+  const int exceptions_;
   std::thread watch_;
-  std::atomic<bool> aborted_ = false, ended_ = false;
-  std::string reason_;  // written before aborted_
-  std::mutex mutex_;    // of the three below
-  cudaEvent_t finished_ = nullptr;
+  std::atomic<bool> ended_ = false;
+
+  std::mutex mutex_;  // of all below, and of every call with nccl_
+  ncclComm_t nccl_ = nullptr;
+  bool aborted_ = false;
+  std::string reason_;
+  cudaEvent_t finished_ = nullptr;  // recorded behind the last collective
   double enqueued_at_ = 0;
   int64_t step_of_last_ = 0;
 };
@@ -253,6 +297,7 @@ class NcclCommunicator : public Communicator {
 std::unique_ptr<Communicator> WithNccl(std::unique_ptr<Communicator> host, Device& device,
                                        const CommunicatorOptions& options) {
   if (host->size() == 1) return host;
+  const Traffic traffic = host->traffic();
   std::string gpu;
   if (std::strcmp(device.kind(), "cuda") == 0) {
     char bus[32] = {};
@@ -260,6 +305,7 @@ std::unique_ptr<Communicator> WithNccl(std::unique_ptr<Communicator> host, Devic
     gpu = HostName() + " " + bus;
   }
   std::vector<std::string> gpus = host->AllGatherHost(gpu);
+  host->RestoreTraffic(traffic);  // the run's own traffic alone is counted
   std::sort(gpus.begin(), gpus.end());
   const bool shared = std::adjacent_find(gpus.begin(), gpus.end()) != gpus.end();
   if (shared || gpus.front().empty()) return host;

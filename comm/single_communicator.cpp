@@ -25,14 +25,15 @@ class SingleCommunicator : public Communicator {
     CopyOnDevice(send, receive, send_bytes[0]);
   }
   void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
-                         const char*) override {
+                         const ArrivalWork&, const char*) override {
     CopyOnDevice(send, receive, bytes[0]);
   }
   void BroadcastOnDevice(View, int, const char*) override {}
 
   void CopyOnDevice(ConstView source, View destination, int64_t bytes) {
     if (source.data == destination.data) return;
-    device_.Copy({source.data, bytes, DataType::kUint8}, {destination.data, bytes, DataType::kUint8});
+    device_.Copy({source.data, bytes, DataType::kUint8},
+                 {destination.data, bytes, DataType::kUint8});
   }
 
   void DoAllToAll(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
@@ -40,7 +41,7 @@ class SingleCommunicator : public Communicator {
     CopyBytes(send, receive, send_bytes[0]);
   }
   void DoAllGather(const std::byte* send, std::byte* receive, std::span<const int64_t> bytes,
-                   const char*) override {
+                   const ArrivalWork&, const char*) override {
     CopyBytes(send, receive, bytes[0]);
   }
   void DoBroadcast(std::byte*, int64_t, int, const char*) override {}

@@ -272,7 +272,7 @@ class ThreadCommunicator : public Communicator {
     });
   }
   void DoAllGather(const std::byte* send, std::byte* receive, std::span<const int64_t> bytes,
-                   const char* what) override {
+                   const ArrivalWork&, const char* what) override {
     Meet({what, send, bytes}, [&](int q, const Offer& offer) {
       const int64_t part = offer.bytes[static_cast<size_t>(q)];
       if (part != bytes[static_cast<size_t>(q)]) return false;

@@ -2,6 +2,7 @@
 // the rest, which differ in weight decay, and the mean of the ranks' gradients.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,12 @@ struct ParameterGroup {
 
   /// This group's part of a vector laid out as the arena; of an absent one, an absent view.
   View Of(View vector) const { return vector ? vector.Slice(offset, size) : View{}; }
+  /// What of it lies in a range of the arena.
+  ParameterGroup Within(const Range& range) const {
+    const int64_t begin = std::clamp(range.begin, offset, offset + size);
+    const int64_t end = std::clamp(range.end, begin, offset + size);
+    return {begin, end - begin, weight_decay};
+  }
 };
 
 class ArenaOptimizer : public Optimizer {

@@ -172,11 +172,12 @@ class DenseDownlink : public Downlink {
     Gather();
   }
 
-  void Receive(View y) override {
+  void Receive(View y, const RangeWork& then) override {
     PhaseTimer timer(context_.costs.decode);
     for (const Piece& piece : packing_.pieces) {
       device().Copy(Packed(piece), Slice(y, piece.in_arena));
     }
+    if (then) then({0, y.size});
   }
 
   void ReceiveAdd(double factor, View y) override {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -13,6 +14,8 @@ namespace {
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+thread_local PhaseTimer* innermost_timer = nullptr;
 
 bool IsUncompressed(TensorRole role, const std::vector<std::string>& kinds) {
   const auto named = [&](const char* kind) {
@@ -95,9 +98,10 @@ class MixedDownlink : public Downlink {
     a_->Settle();
     b_->Settle();
   }
-  void Receive(View y) override {
+  void Receive(View y, const RangeWork& then) override {
     a_->Receive(y);
     b_->Receive(y);
+    if (then) then({0, y.size});
   }
   void ReceiveAdd(double factor, View y) override {
     a_->ReceiveAdd(factor, y);
@@ -186,11 +190,19 @@ CompressionInput Slice(const CompressionInput& input, const Range& range) {
   CompressionInput part = input;
   part.values = Slice(input.values, range);
   if (input.parameters) part.parameters = Slice(input.parameters, range);
+  if (input.added) part.added = Slice(input.added, range);
   part.decayed_size = std::clamp<int64_t>(input.decayed_size - range.begin, 0, range.size());
   return part;
 }
 
-PhaseTimer::PhaseTimer(double& seconds) : seconds_(seconds), start_(Now()) {}
-PhaseTimer::~PhaseTimer() { seconds_ += Now() - start_; }
+PhaseTimer::PhaseTimer(double& seconds)
+    : seconds_(seconds), start_(Now()), outer_(std::exchange(innermost_timer, this)) {}
+
+PhaseTimer::~PhaseTimer() {
+  const double life = Now() - start_;
+  seconds_ += life - inner_;
+  if (outer_ != nullptr) outer_->inner_ += life;
+  innermost_timer = outer_;
+}
 
 }  // namespace thinwire

@@ -7,6 +7,7 @@
 // elements are neither read nor written.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -86,8 +87,10 @@ class Downlink {
   virtual void SendMeanError(Uplink& uplink, View error);
 
   // Workers, of the last message q, decoded. `y` is laid out as the arena.
-  /// y = q.
-  virtual void Receive(View y) = 0;
+  /// y = q. `then`, if any, is called with ranges that cover the arena, once y is q there: while
+  /// the wire still carries other parts, if the link can do so.
+  using RangeWork = std::function<void(const Range&)>;
+  virtual void Receive(View y, const RangeWork& then = {}) = 0;
   /// y += factor * q.
   virtual void ReceiveAdd(double factor, View y) = 0;
   /// estimate += q, then the update with the estimate as gradient, over the whole arena.
@@ -140,7 +143,7 @@ inline ConstView AsBytes(ConstView view) {
   return {view.data, view.size * SizeOf(view.type), DataType::kUint8};
 }
 
-/// Adds the time of its life to one of StepCosts' seconds.
+/// Adds the time of its life to one of StepCosts' seconds, less that of timers within it.
 class PhaseTimer {
  public:
   explicit PhaseTimer(double& seconds);
@@ -148,7 +151,9 @@ class PhaseTimer {
 
  private:
   double& seconds_;
-  double start_;
+  const double start_;
+  double inner_ = 0;
+  PhaseTimer* const outer_;  // of the same thread
 };
 
 }  // namespace thinwire

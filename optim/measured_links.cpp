@@ -101,7 +101,7 @@ class MeasuredDownlink : public Downlink {
     if (measure_) return Downlink::SendMeanError(uplink, error);
     link_->SendMeanError(uplink, error);
   }
-  void Receive(View y) override { link_->Receive(y); }
+  void Receive(View y, const RangeWork& then) override { link_->Receive(y, then); }
   void ReceiveAdd(double factor, View y) override { link_->ReceiveAdd(factor, y); }
   void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
                         View max_variance, View x) override {

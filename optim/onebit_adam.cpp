@@ -44,7 +44,6 @@ class OnebitAdam : public CompressedOptimizer {
     variance_ = AddState("variance");
     worker_error_ = AddWorkerState("worker_error");
     if (!single_way()) server_error_ = AddServerState("server_error");
-    worker_momentum_ = Scratch(arena.padded_size());
     if (single_way()) mean_ = Scratch(own_shard().size());
   }
 
@@ -70,32 +69,31 @@ class OnebitAdam : public CompressedOptimizer {
   }
 
   void Compressed(double learning_rate, ConstView gradient_scale) {
-    {
-      PhaseTimer timer(costs_.compress);
-      CompressionInput gradient = Gradient(gradient_scale);
-      gradient.factor = 1 - update_.beta1;
-      device().Copy(momentum_, worker_momentum_);
-      device().Evaluate(gradient, update_.beta1, worker_momentum_);  // 4
-    }
-    uplink().SendSum(Times(1, worker_momentum_), worker_error_);  // 5
+    CompressionInput worker_momentum = Gradient(gradient_scale);  // 4
+    worker_momentum.factor = 1 - update_.beta1;
+    worker_momentum.added = momentum_;
+    worker_momentum.added_factor = update_.beta1;
+    uplink().SendSum(worker_momentum, worker_error_);  // 5
     if (single_way()) {
       downlink().SendMean(uplink(), mean_);
     } else {
       downlink().SendMeanError(uplink(), server_error_);  // 6
     }
-    downlink().Receive(momentum_);
-    PhaseTimer timer(costs_.update);
-    for (const ParameterGroup& group : groups()) {  // 7
-      frozen_update_.common = Common(group, learning_rate);
-      device().Update(frozen_update_, group.Of(momentum_), group.Of(variance_), group.Of(values()));
-    }
+    downlink().Receive(momentum_, [&](const Range& range) {
+      PhaseTimer timer(costs_.update);
+      for (const ParameterGroup& group : groups()) {  // 7
+        frozen_update_.common = Common(group, learning_rate);
+        const ParameterGroup part = group.Within(range);
+        device().Update(frozen_update_, part.Of(momentum_), part.Of(variance_), part.Of(values()));
+      }
+    });
   }
 
   AdamUpdate update_;
   FrozenAdamUpdate frozen_update_;
   View momentum_, variance_;            // m, v
   View worker_error_, server_error_{};  // δ_i, δ
-  View worker_momentum_, mean_{};       // m_i, and the server's mean of its shard
+  View mean_{};                         // the server's, of its shard
 };
 
 }  // namespace

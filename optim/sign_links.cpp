@@ -2,15 +2,17 @@
 //
 // Uplink, a message to each server: the words of its shard (bit j of word w is element 32 w + j,
 // 1 means >= 0), then the scales of the groups that reach into its shard.
-// Downlink, a message from each server: the words of its shard, then the float64 sums of |v| (or
-// v²) of its part of those groups. Everyone adds them in rank order, so a scale is taken over the
-// whole vector wherever its group is cut.
-// Paper bits: one an element, and 32 a scale. Without scales (a vote) neither scales nor sums are
-// sent, and every scale is 1.
+// Downlink, two messages from each server: the float64 sums of |v| (or v²) of its part of those
+// groups, and the words of its shard. Everyone adds the sums in rank order, so a scale is taken
+// over the whole vector wherever its group is cut. Scales come first, so that words can be decoded
+// while the wire still carries others: the words are sent when they are asked for. Paper bits: one
+// an element, and 32 a scale. Without scales (a vote) neither scales nor sums are sent, and every
+// scale is 1.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/error.h"
 #include "optim/links.h"
@@ -61,9 +63,6 @@ struct ShardShape {
     sent_groups = scaled ? groups : 0;
   }
   int64_t uplink_bytes() const { return words * kWordBytes + sent_groups * SizeOf(shape.type); }
-  int64_t downlink_bytes() const {
-    return words * kWordBytes + sent_groups * SizeOf(DataType::kFloat64);
-  }
 
   SignShape shape;
   int64_t words;
@@ -83,6 +82,18 @@ std::vector<ShardShape> ShardShapes(const LinkContext& context, const SignShape&
 View Typed(View bytes, int64_t offset, int64_t count, DataType type) {
   return {bytes.as<std::byte>() + offset, count, type};
 }
+
+/// Elements that are decoded at once while other words are still on the wire: few enough that a
+/// thin wire is not kept waiting, and many enough that starting threads for them does not show.
+constexpr int64_t kSliceElements = int64_t{1} << 18;
+
+/// A part of a shard's signs that is decoded by itself.
+struct SignSlice {
+  Range range;        // in the whole vector
+  int64_t end_bytes;  // of its rank's message, from which on it is whole
+  ShardShape shape;
+  std::unique_ptr<SignCompression> compression;
+};
 
 /// Buffers of one vector of signs.
 struct Signs {
@@ -250,10 +261,14 @@ class SignDownlink : public Downlink {
         received_(context.device(), whole_),
         own_(context.device(), own().shape) {
     if (!scaled) received_.SetScalesToOne(device());
-    for (const ShardShape& shard : shards_) bytes_.push_back(shard.downlink_bytes());
-    int64_t total = 0;
-    for (const int64_t bytes : bytes_) total += bytes;
-    messages_ = device().Allocate(total);
+    int64_t sums = 0;
+    for (const ShardShape& shard : shards_) {
+      sum_counts_.push_back(shard.sent_groups);
+      word_counts_.push_back(shard.words);
+      sums += shard.sent_groups;
+    }
+    all_sums_ = device().Allocate(sums * SizeOf(DataType::kFloat64));
+    if (context.communicator.size() > 1 && device().host_visible()) MakeSlices();
   }
 
   void Send(ConstView v) override {
@@ -296,22 +311,29 @@ class SignDownlink : public Downlink {
     error_ = {};
   }
 
-  void Receive(View y) override {
-    PhaseTimer timer(context_.costs.decode);
-    const SignMessage message = received_.message();
-    received_.compression->Mean({&message, 1}, false, y);
+  void Receive(View y, const RangeWork& then) override {
+    Decode(context_.costs.decode,
+           [&](SignCompression& compression, const SignMessage& message, const Range& range) {
+             compression.Mean({&message, 1}, false, Slice(y, range));
+             if (then) then(range);
+           });
   }
 
   void ReceiveAdd(double factor, View y) override {
-    PhaseTimer timer(context_.costs.decode);
-    received_.compression->Add(received_.message(), factor, y);
+    Decode(context_.costs.decode,
+           [&](SignCompression& compression, const SignMessage& message, const Range& range) {
+             compression.Add(message, factor, Slice(y, range));
+           });
   }
 
   void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
                         View max_variance, View x) override {
-    PhaseTimer timer(context_.costs.update);
-    received_.compression->AddAndUpdate(received_.message(), update, estimate, momentum, variance,
-                                        max_variance, x);
+    const auto of = [](View view, const Range& range) { return view ? Slice(view, range) : view; };
+    Decode(context_.costs.update,
+           [&](SignCompression& compression, const SignMessage& message, const Range& range) {
+             compression.AddAndUpdate(message, update, of(estimate, range), of(momentum, range),
+                                      of(variance, range), of(max_variance, range), of(x, range));
+           });
   }
 
  private:
@@ -321,49 +343,91 @@ class SignDownlink : public Downlink {
   }
   View OwnScales() const { return received_.scales.Slice(own().first_group, own().groups); }
 
+  void MakeSlices() {
+    for (int rank = 0; rank < context_.shards.ranks(); ++rank) {
+      const Range& shard = context_.shards[rank];
+      std::vector<SignSlice>& slices = slices_.emplace_back();
+      for (int64_t begin = shard.begin; begin < shard.end; begin += kSliceElements) {
+        const Range range{begin, std::min(begin + kSliceElements, shard.end)};
+        ShardShape shape(whole_, range, scaled_);
+        auto compression = device().MakeSignCompression(shape.shape);
+        slices.push_back({range, (range.end - shard.begin) / kWordBits * kWordBytes,
+                          std::move(shape), std::move(compression)});
+      }
+    }
+    next_.resize(slices_.size());
+  }
+
   template <typename Function>
   void Pack(const Function& pack) {
     {
       PhaseTimer timer(context_.costs.compress);
       if (own().words > 0) pack();
     }
-    Gather();
-  }
-
-  void Gather() {
-    PhaseTimer timer(context_.costs.wire);
     context_.costs.paper_bits_down += paper_bits_;
     context_.costs.coded_bits_down += paper_bits_;
-    const View all = messages_.view(DataType::kUint8);
-    std::vector<int64_t> starts = {0};
-    for (const int64_t bytes : bytes_) starts.push_back(starts.back() + bytes);
-    const auto rank = static_cast<size_t>(context_.communicator.rank());
-    const View mine = all.Slice(starts[rank], bytes_[rank]);
-    device().Copy(AsBytes(own_.bits), mine.Slice(0, own().words * kWordBytes));
-    device().Copy(
-        AsBytes(own_.sums.Slice(0, own().sent_groups)),
-        mine.Slice(own().words * kWordBytes, own().sent_groups * SizeOf(DataType::kFloat64)));
-    context_.communicator.AllGather(mine, all, bytes_, Purpose::kDownlink);
+    words_sent_ = false;
+    if (scaled_) ExchangeScales();
+  }
 
-    std::vector<double> sums(static_cast<size_t>(whole_.groups())), part;
+  void ExchangeScales() {
+    PhaseTimer timer(context_.costs.wire);
+    const View all = all_sums_.view(DataType::kFloat64);
+    context_.communicator.AllGather(own_.sums, all, sum_counts_, Purpose::kDownlink);
+    std::vector<double> sums(static_cast<size_t>(whole_.groups()));
+    std::vector<double> parts(static_cast<size_t>(all.size));
+    device().CopyToHost(all, parts.data());
+    auto part = parts.begin();
     for (size_t r = 0; r < shards_.size(); ++r) {
-      const ShardShape& shard = shards_[r];
-      device().Copy(Typed(all, starts[r], shard.words, DataType::kInt32),
-                    received_.bits.Slice(context_.shards[static_cast<int>(r)].begin / kWordBits,
-                                         shard.words));
-      if (shard.sent_groups == 0) continue;
-      part.resize(static_cast<size_t>(shard.sent_groups));
-      device().CopyToHost(
-          Typed(all, starts[r] + shard.words * kWordBytes, shard.sent_groups, DataType::kFloat64),
-          part.data());
-      for (size_t g = 0; g < part.size(); ++g) {
-        if (!(std::isfinite(part[g]) && part[g] >= 0)) ThrowBadSum(r, part[g]);
-        sums[static_cast<size_t>(shard.first_group) + g] += part[g];
+      auto sum = sums.begin() + shards_[r].first_group;
+      for (int64_t g = 0; g < shards_[r].sent_groups; ++g, ++part, ++sum) {
+        if (!(std::isfinite(*part) && *part >= 0)) ThrowBadSum(r, *part);
+        *sum += *part;
       }
     }
-    if (!scaled_) return;
     device().CopyFromHost(sums.data(), received_.sums);
     received_.compression->Scales(received_.sums, received_.scales);
+  }
+
+  /// Calls decode(compression, message, range) with the whole message, or with one slice after the
+  /// other as they arrive. What it takes counts to `phase`, not to the wire.
+  template <typename Function>
+  void Decode(double& phase, const Function& decode) {
+    std::fill(next_.begin(), next_.end(), 0);
+    if (!words_sent_) {
+      words_sent_ = true;
+      const auto work = [&](std::span<const int64_t> arrived) {
+        PhaseTimer timer(phase);
+        return DecodeNextSlice(arrived, decode);
+      };
+      PhaseTimer timer(context_.costs.wire);
+      context_.communicator.AllGather(own_.bits, received_.bits, word_counts_, Purpose::kDownlink,
+                                      slices_.empty() ? ArrivalWork() : work);
+    }
+    PhaseTimer timer(phase);
+    const bool begun = std::any_of(next_.begin(), next_.end(), [](size_t n) { return n > 0; });
+    if (!begun) {
+      return decode(*received_.compression, received_.message(), Range{0, whole_.size});
+    }
+    const std::vector<int64_t> everything(next_.size(), std::numeric_limits<int64_t>::max());
+    while (DecodeNextSlice(everything, decode)) {
+    }
+  }
+
+  template <typename Function>
+  bool DecodeNextSlice(std::span<const int64_t> arrived, const Function& decode) {
+    for (size_t r = 0; r < slices_.size(); ++r) {
+      if (next_[r] == slices_[r].size()) continue;
+      const SignSlice& slice = slices_[r][next_[r]];
+      if (slice.end_bytes > arrived[r]) continue;
+      ++next_[r];
+      const SignMessage message = {
+          received_.bits.Slice(slice.range.begin / kWordBits, slice.shape.words),
+          received_.scales.Slice(slice.shape.first_group, slice.shape.groups)};
+      decode(*slice.compression, message, slice.range);
+      return true;
+    }
+    return false;
   }
 
   [[noreturn]] void ThrowBadSum(size_t rank, double sum) const {
@@ -376,11 +440,15 @@ class SignDownlink : public Downlink {
   const std::vector<ShardShape> shards_;
   const bool scaled_;
   const int64_t paper_bits_;
-  Signs received_;  // the whole vector
-  Signs own_;       // this rank's shard; the scales are received_'s
-  std::vector<int64_t> bytes_;
-  Buffer messages_;
-  View error_{};  // waits for the last message
+  Signs received_;                                 // the whole vector
+  Signs own_;                                      // this rank's shard; the scales are received_'s
+  std::vector<int64_t> sum_counts_, word_counts_;  // of the ranks' messages
+  Buffer all_sums_;
+  bool words_sent_ = true;
+  std::vector<std::vector<SignSlice>>
+      slices_;                // a list a rank, if messages are decoded as they come
+  std::vector<size_t> next_;  // a rank's slice
+  View error_{};              // waits for the last message
 };
 
 }  // namespace

@@ -343,10 +343,11 @@ class SparseDownlink : public Downlink, private SparseLink {
     Gather();
   }
 
-  void Receive(View y) override {
+  void Receive(View y, const RangeWork& then) override {
     PhaseTimer timer(context_.costs.decode);
     for (const Range& range : tensors_.ranges) device().Zero(Slice(y, range));
     received_.AddTo(1, y);
+    if (then) then({0, y.size});
   }
 
   void ReceiveAdd(double factor, View y) override {

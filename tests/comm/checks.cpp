@@ -128,6 +128,45 @@ void AllGatherOf(Communicator& communicator, Device& device, Findings& findings)
   }
 }
 
+/// What is worked on while an all-gather is under way is there, and only ever more of it.
+void WorkOnArrived(Communicator& communicator, Device& device, Findings& findings) {
+  const int n = communicator.size(), rank = communicator.rank();
+  const auto ranks = static_cast<size_t>(n);
+  std::vector<int64_t> counts;
+  std::vector<uint8_t> expected;
+  for (int q = 0; q < n; ++q) {
+    counts.push_back(q % 4 == 2 ? 0 : 1'000'003 + q);
+    for (int64_t i = 0; i < counts.back(); ++i) expected.push_back(Value<uint8_t>(q, 0, i));
+  }
+  std::vector<int64_t> starts(ranks);
+  std::exclusive_scan(counts.begin(), counts.end(), starts.begin(), int64_t{0});
+  const auto own = static_cast<size_t>(rank);
+  const std::vector<uint8_t> send(expected.begin() + starts[own],
+                                  expected.begin() + starts[own] + counts[own]);
+  const TestBuffer<uint8_t> source(device, send), result(device, std::ssize(expected));
+  std::vector<int64_t> checked(ranks, 0);
+  int calls = 0, wrong = 0;
+  const auto work = [&](std::span<const int64_t> arrived) {
+    ++calls;
+    bool any = false;
+    const auto* bytes = static_cast<const uint8_t*>(result.view().data);
+    for (size_t q = 0; q < ranks; ++q) {
+      wrong += arrived[q] < checked[q] || arrived[q] > counts[q];
+      any = any || arrived[q] > checked[q];
+      for (; checked[q] < arrived[q]; ++checked[q]) {
+        const int64_t at = starts[q] + checked[q];
+        wrong += bytes[at] != expected[static_cast<size_t>(at)];
+      }
+    }
+    return any;
+  };
+  communicator.AllGather(source, result, counts, Purpose::kDownlink, work);
+  ExpectEqual(result.Read(), expected, "all-gather that is worked on", findings);
+  Expect(wrong == 0, fmt::format("{} bytes that had arrived are wrong", wrong), findings);
+  const bool sees_parts = std::string(communicator.kind()) == "mpi" && device.host_visible();
+  Expect(sees_parts || calls == 0, "work where nobody sees parts arrive", findings);
+}
+
 template <typename T>
 void ReduceScatterOf(Communicator& communicator, Device& device, Findings& findings) {
   const int n = communicator.size(), rank = communicator.rank();
@@ -272,6 +311,7 @@ void Sequence(Communicator& communicator, Device& device, Findings& findings) {
 constexpr CollectiveCheck kChecks[] = {
     {"AllToAll", EachType<AllToAllOf<float>, AllToAllOf<double>, AllToAllOf<uint8_t>>},
     {"AllGather", EachType<AllGatherOf<float>, AllGatherOf<double>, AllGatherOf<uint8_t>>},
+    {"WorkOnArrived", WorkOnArrived},
     {"ReduceScatter",
      EachType<ReduceScatterOf<float>, ReduceScatterOf<double>, ReduceScatterOf<int32_t>>},
     {"AllReduce", EachType<AllReduceOf<float>, AllReduceOf<double>, AllReduceOf<int32_t>>},

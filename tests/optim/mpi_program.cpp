@@ -1,10 +1,14 @@
 // A program for mpirun to start: the checks of the distributed methods with processes as ranks.
 //   optim_mpi_program replicas   200 steps of each method; checksums after each, both servers
+//   optim_mpi_program long       the methods of signs on vectors whose messages are decoded in
+//   slices
+//                                as they arrive, against threads, where they arrive as a whole
 //   optim_mpi_program golden N   the golden rounds, up to N, that have as many workers as ranks
 // Ends with 77 where the golden values are not at hand.
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +37,40 @@ int CompareReplicas(Communicator& communicator, Device& device) {
                   wrong == 0 ? "replicas agree" : "sharded and central differ");
     }
     if (wrong != 0) return 1;
+  }
+  return 0;
+}
+
+int CompareLong(Communicator& communicator, Device& device) {
+  constexpr int64_t kSteps = 3;
+  const std::vector<TensorSpec> specs = {{"weight", TensorRole::kLinearWeight, {3'000'007}, {}},
+                                         {"shift", TensorRole::kBatchNormShift, {33}, {}},
+                                         {"other", TensorRole::kLinearWeight, {131'071, 3}, {}},
+                                         {"bias", TensorRole::kBias, {1}, {}}};
+  const std::set<std::string> labels = {"cd_adam",       "cd_adam_block",
+                                        "cd_adam_mixed", "cd_adam_decay_weights",
+                                        "onebit_adam",   "saef_sgdm"};
+  for (MethodCase method : AllMethodCases()) {
+    if (!labels.contains(method.label)) continue;
+    method.options.freeze_steps = 1;
+    const auto train = [&](Device& device_of_rank, Communicator& ranks) {
+      return TrainReplicas(method, "sharded", DataType::kFloat32, kSteps, device_of_rank, ranks,
+                           specs);
+    };
+    const std::vector<double> values = train(device, communicator);
+    int64_t wrong = 0;
+    if (communicator.rank() == 0) {
+      std::vector<double> expected;
+      ThreadGroup group(communicator.size());
+      group.Run([&](int rank) {
+        const auto own_device = MakeCpuDevice(1);
+        const auto result = train(*own_device, *group.Join(rank, *own_device));
+        if (rank == 0) expected = result;
+      });
+      wrong = values == expected ? 0 : 1;
+      std::printf("%s: %s\n", method.label.c_str(), wrong == 0 ? "same" : "differs");
+    }
+    if (communicator.AllGatherHost(wrong)[0] != 0) return 1;
   }
   return 0;
 }
@@ -78,6 +116,7 @@ int Run(MpiSession& session, const std::vector<std::string>& arguments) {
   if (arguments.size() == 2 && arguments[0] == "golden") {
     return CompareGolden(std::stoll(arguments[1]), *communicator, *device);
   }
+  if (arguments.size() == 1 && arguments[0] == "long") return CompareLong(*communicator, *device);
   return CompareReplicas(*communicator, *device);
 }
 

@@ -24,8 +24,9 @@ void CheckPadding(const ParameterArena& arena) {
 
 std::vector<double> TrainReplicas(const MethodCase& method, const std::string& server,
                                   DataType type, int64_t steps, Device& device,
-                                  Communicator& communicator) {
-  ParameterArena arena(device, OddSpecs(), type);
+                                  Communicator& communicator,
+                                  const std::vector<TensorSpec>& specs) {
+  ParameterArena arena(device, specs, type);
   SetStart(arena);
   OptimizerOptions options = method.options;
   options.server = server;

@@ -9,13 +9,14 @@
 
 namespace thinwire {
 
-/// Trains `steps` steps and compares the ranks' checksums after each.
+/// Trains `steps` steps on tensors `specs` and compares the ranks' checksums after each.
 /// @return The values at the end.
 /// @throws std::runtime_error at the first step after which replicas differ, or if padding is
 ///     not zero.
 std::vector<double> TrainReplicas(const MethodCase& method, const std::string& server,
                                   DataType type, int64_t steps, Device& device,
-                                  Communicator& communicator);
+                                  Communicator& communicator,
+                                  const std::vector<TensorSpec>& specs = OddSpecs());
 
 /// The largest difference of two trajectories' ends.
 double LargestDifference(const std::vector<double>& a, const std::vector<double>& b);
