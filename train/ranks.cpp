@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "comm/failure.h"
 #include "kernels/error.h"
@@ -43,8 +44,13 @@ int64_t NumberOnThisMachine() {
 /// Ranks take the GPUs that were given, or all of the machine, in turn.
 int GpuOfRank(const Settings& settings, int64_t number) {
   if (settings.gpus.empty()) return static_cast<int>(number % std::max(1, CudaDeviceCount()));
-  return static_cast<int>(
-      settings.gpus[static_cast<size_t>(number) % settings.gpus.size()]);
+  return static_cast<int>(settings.gpus[static_cast<size_t>(number) % settings.gpus.size()]);
+}
+
+/// Who names GPUs does not want the CPU, whatever this machine has.
+std::unique_ptr<Device> MakeDeviceOfRank(const Settings& settings, int threads, int64_t number) {
+  return MakeDevice(settings.gpus.empty() ? settings.device : "cuda", threads,
+                    GpuOfRank(settings, number));
 }
 
 /// Runs the body; what it throws names the rank.
@@ -62,6 +68,14 @@ int RunBody(Rank& rank, const std::function<int(Rank&)>& body) {
 
 }  // namespace
 
+void CheckGpus(const Settings& settings) {
+  if (settings.gpus.empty() && settings.device != "cuda") return;
+  const int count = CudaDeviceCount();
+  for (const int64_t gpu : settings.gpus.empty() ? std::vector<int64_t>{0} : settings.gpus) {
+    if (gpu >= count) MakeCudaDevice(static_cast<int>(gpu));  // throws, and says why
+  }
+}
+
 int ThreadsOfRank(const Settings& settings, int64_t ranks) {
   if (ranks == 1) return static_cast<int>(settings.threads.value_or(0));
   int64_t threads = settings.threads.value_or(NumberInEnvironment("OMP_NUM_THREADS"));
@@ -74,16 +88,14 @@ int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(
   if (mpi != nullptr) {
     // --threads and OMP_NUM_THREADS are a process's; only all cores have to be shared.
     const bool given = settings.threads || NumberInEnvironment("OMP_NUM_THREADS") > 0;
-    const auto device =
-        MakeDevice(settings.device, ThreadsOfRank(settings, given ? 1 : RanksOfThisMachine()),
-                   GpuOfRank(settings, NumberOnThisMachine()));
+    const auto device = MakeDeviceOfRank(
+        settings, ThreadsOfRank(settings, given ? 1 : RanksOfThisMachine()), NumberOnThisMachine());
     const auto communicator = WithNccl(mpi->Join(*device), *device, options);
     Rank rank{*device, *communicator};
     return RunBody(rank, body);
   }
   if (settings.workers == 1) {
-    const auto device =
-        MakeDevice(settings.device, ThreadsOfRank(settings, 1), GpuOfRank(settings, 0));
+    const auto device = MakeDeviceOfRank(settings, ThreadsOfRank(settings, 1), 0);
     const auto communicator = MakeSingleCommunicator(*device);
     Rank rank{*device, *communicator};
     return RunBody(rank, body);
@@ -91,8 +103,8 @@ int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(
   ThreadGroup group(static_cast<int>(settings.workers), options);
   int status = 0;
   group.Run([&](int number) {
-    const auto device = MakeDevice(settings.device, ThreadsOfRank(settings, settings.workers),
-                                   GpuOfRank(settings, settings.gpus.empty() ? 0 : number));
+    const auto device = MakeDeviceOfRank(settings, ThreadsOfRank(settings, settings.workers),
+                                         settings.gpus.empty() ? 0 : number);
     const auto communicator = WithNccl(group.Join(number, *device), *device, options);
     Rank rank{*device, *communicator};
     const int own = RunBody(rank, body);

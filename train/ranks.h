@@ -21,6 +21,9 @@ struct Rank {
   bool alone() const { return communicator.size() == 1; }
 };
 
+/// @throws Error (usage) if GPUs are asked for that this process cannot use.
+void CheckGpus(const Settings& settings);
+
 /// Runs `body` on every rank of this process: on --workers threads, or, with `mpi`, on the one that
 /// this process is. Each has a device of its own with its part of --threads.
 /// @return Rank 0's status; under MPI this process's.

@@ -1,6 +1,7 @@
 // Whether settings fit each other.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/error.h"
@@ -77,6 +78,14 @@ void ValidateSettings(const Settings& settings) {
       settings.workers % std::ssize(settings.gpus) != 0) {
     Fail(fmt::format("{} workers on {} gpus", settings.workers, settings.gpus.size()),
          "give each GPU as many, or leave workers out");
+  }
+  const int64_t gpus = std::max<int64_t>(1, std::ssize(settings.gpus));
+  if (settings.workers_per_gpu > 1 && settings.workers > 1 &&
+      settings.workers != gpus * settings.workers_per_gpu) {
+    Fail(fmt::format("workers is {}, but {} workers-per-gpu on {} gpu{} are {}", settings.workers,
+                     settings.workers_per_gpu, gpus, gpus == 1 ? "" : "s",
+                     gpus * settings.workers_per_gpu),
+         "make workers that number, or leave one of the two out");
   }
   if (settings.mean.size() != settings.std.size()) {
     Fail(

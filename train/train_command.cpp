@@ -119,10 +119,10 @@ Plan MakePlan(const CommandLine& command_line, bool under_mpi) {
   if (under_mpi) {
     settings.workers = 1;
   } else if (settings.workers == 1) {
-    settings.workers =
-        std::max<int64_t>(1, std::ssize(settings.gpus)) * settings.workers_per_gpu;
+    settings.workers = std::max<int64_t>(1, std::ssize(settings.gpus)) * settings.workers_per_gpu;
   }
   ValidateSettings(settings);
+  CheckGpus(settings);
   plan.folder = std::make_unique<RunFolder>(settings.output, !resume.empty());
   if (resume == "auto") plan.saved = NewestOf(*plan.folder);
   settings.resume.clear();

@@ -55,6 +55,13 @@ class RanksTest : public RunTest {
   }
 };
 
+// Nor is it trained on the CPU instead.
+TEST_F(RanksTest, AGpuThatIsNotThereIsAnError) {
+  for (const Arguments& gpus : {Arguments{"--gpus", "99"}, {"--gpus", "99,98"}}) {
+    ExpectFailure(RunProgram(TinyRun(folder_ / "run", gpus)), 2, {});
+  }
+}
+
 struct ResumeCase {
   std::string opt;
   int workers;

@@ -262,6 +262,10 @@ TEST(SettingsTest, SettingsThatDoNotFitEachOther) {
   expect("scale-granularity = \"block:1x\"", "block:N");
   expect("scale-granularity = \"\"", "block:N");
   expect("compressor = \"sign\"\ntopk = 5", "compressor sign");
+  expect("gpus = [0]\ndevice = \"cpu\"", "gpus");
+  expect("gpus = [0, 1]\nworkers = 3", "3 workers on 2 gpus");
+  expect("gpus = [0, 1]\nworkers = 2\nworkers-per-gpu = 2", "are 4");
+  expect("workers = 4\nworkers-per-gpu = 3", "are 3");
   expect("dtype = \"f64\"", "logistic regression");
   expect("batch-size = \"full\"", "logistic regression");
   expect("dataset = \"libsvm\"\ndata-dir = \"d\"", "model logreg");
