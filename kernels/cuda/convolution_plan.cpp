@@ -54,6 +54,7 @@ class Plan : public ConvolutionPlan {
        ConvolutionDirection direction, DataType type)
       : handle_(cudnn == nullptr ? nullptr : cudnn->handle()),
         description_(Describe(shape, direction, type)) {
+    CheckShape(shape);
     if (properties != nullptr) {
       std::vector<uint8_t> json(properties->begin(), properties->end());
       json.push_back(0);
@@ -151,9 +152,11 @@ class Plan : public ConvolutionPlan {
 
   void Check(const char* call, frontend::error_t status) const {
     if (status.is_good()) return;
-    throw Error(
-        fmt::format("cuDNN's {} failed for the {}: {}", call, description_, status.get_message()),
-        "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
+    // Further lines are the reasons of every engine.
+    const std::string message = status.get_message();
+    throw Error(fmt::format("cuDNN's {} failed for the {}: {}", call, description_,
+                            message.substr(0, message.find('\n'))),
+                "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
   }
 
   cudnnHandle_t handle_;
@@ -163,6 +166,8 @@ class Plan : public ConvolutionPlan {
 };
 
 }  // namespace
+
+int64_t CudnnVersion() { return static_cast<int64_t>(cudnnGetVersion()); }
 
 Cudnn::Cudnn(const Queue& queue) {
   THINWIRE_CUDNN_CHECK(cudnnCreate(&handle_));

@@ -13,6 +13,9 @@ struct cudnnContext;
 
 namespace thinwire::cuda {
 
+/// Of the library that runs, as cuDNN counts: 91900 is 9.19.0.
+int64_t CudnnVersion();
+
 /// A cuDNN handle whose work goes to one queue.
 class Cudnn {
  public:
@@ -38,7 +41,7 @@ class ConvolutionPlan {
   virtual int64_t workspace_bytes() const = 0;
   /// cuDNN's name of engine and settings.
   virtual const std::string& name() const = 0;
-  /// How many plans there were to choose from.
+  /// How many plans the heuristics proposed; those with the wrong numerics are counted, too.
   virtual int64_t candidates() const = 0;
   /// Forward: result = left * right, input and filter. kData: from output's gradient and filter.
   /// kWeights: from input and output's gradient. Pointers are aligned to 16 bytes.
@@ -47,11 +50,12 @@ class ConvolutionPlan {
 };
 
 /// @param type Of all operands: kFloat32 or kBFloat16.
-/// @throws Error that names the shape if cuDNN has no engine for it.
+/// @throws Error that names the shape if there is no such convolution or cuDNN has no engine for
+/// it.
 std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const ConvolutionShape& shape,
                                                  ConvolutionDirection direction, DataType type);
 
-/// As PlanConvolution, for a device that need not be there.
+/// As PlanConvolution, for a device that need not be there. cuDNN 9.8 or newer can.
 /// @param properties cuDNN's JSON of the device's properties
 /// (CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION).
 std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
