@@ -14,6 +14,20 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+const char* NameOf(StepPhase phase) {
+  switch (phase) {
+    case StepPhase::kCompress:
+      return "compress";
+    case StepPhase::kWire:
+      return "wire";
+    case StepPhase::kDecode:
+      return "decode";
+    case StepPhase::kUpdate:
+      break;
+  }
+  return "update";
+}
+
 bool IsUncompressed(TensorRole role, const std::vector<std::string>& kinds) {
   const auto named = [&](const char* kind) {
     return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
@@ -190,7 +204,8 @@ CompressionInput Slice(const CompressionInput& input, const Range& range) {
   return part;
 }
 
-PhaseTimer::PhaseTimer(double& seconds) : seconds_(seconds), start_(Now()) {}
+PhaseTimer::PhaseTimer(StepPhase phase, double& seconds)
+    : range_(TraceCategory::kPhase, NameOf(phase)), seconds_(seconds), start_(Now()) {}
 PhaseTimer::~PhaseTimer() { seconds_ += Now() - start_; }
 
 }  // namespace thinwire

@@ -15,6 +15,7 @@
 #include "comm/communicator.h"
 #include "kernels/compression.h"
 #include "kernels/parameter_arena.h"
+#include "kernels/trace_range.h"
 #include "optim/optimizer.h"
 #include "optim/shards.h"
 
@@ -140,13 +141,17 @@ inline ConstView AsBytes(ConstView view) {
   return {view.data, view.size * SizeOf(view.type), DataType::kUint8};
 }
 
-/// Adds the time of its life to one of StepCosts' seconds.
+/// Adds the time of its life to one of StepCosts' seconds, and shows it to profilers.
 class PhaseTimer {
  public:
-  explicit PhaseTimer(double& seconds);
+  template <StepPhase kPhase>
+  explicit PhaseTimer(PhaseSeconds<kPhase>& seconds) : PhaseTimer(kPhase, seconds.value) {}
   ~PhaseTimer();
 
  private:
+  PhaseTimer(StepPhase phase, double& seconds);
+
+  const TraceRange range_;
   double& seconds_;
   double start_;
 };

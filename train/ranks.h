@@ -19,6 +19,10 @@ struct Rank {
   /// Rank 0 speaks for all: it prints, logs, and writes what is common.
   bool first() const { return communicator.rank() == 0; }
   bool alone() const { return communicator.size() == 1; }
+  /// Of ranks that are threads of one process, rank 0 speaks for that.
+  bool first_of_process() const {
+    return first() || std::string_view(communicator.kind()) != "threads";
+  }
 };
 
 /// Runs `body` on every rank of this process: on --workers threads, or, with `mpi`, on the one that
@@ -31,7 +35,7 @@ int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(
 class StopSignalOfRank {
  public:
   explicit StopSignalOfRank(const Rank& rank) {
-    if (rank.first() || std::string_view(rank.communicator.kind()) != "threads") signal_.emplace();
+    if (rank.first_of_process()) signal_.emplace();
   }
 
  private:

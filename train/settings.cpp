@@ -218,6 +218,8 @@ const std::vector<SettingEntry>& SettingEntries() {
        kNotNegative},
       {"eval-interval", 0, "Run", kTrain, &S::eval_interval, "EPOCHS",
        "epochs between two evaluations, 0 for one at the end", kNotNegative},
+      {"profile", 0, "Run", kTrain, &S::profile, "START:COUNT",
+       "steps that a profiler records which waits for cudaProfilerStart, as 100:10"},
       {"json", 0, "Run", kModels | kExport, &S::json, "on|off",
        "print results as JSON lines instead of text"},
 

@@ -105,6 +105,7 @@ struct Settings {
   int64_t log_interval = 20;     // steps
   int64_t measure_interval = 0;  // steps; 0: never
   int64_t eval_interval = 1;  // epochs; 0: only at the end
+  std::string profile;        // START:COUNT; empty: no steps
   bool json = false;
 
   // Machine
