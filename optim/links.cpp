@@ -14,6 +14,9 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// SynchronizedPhases'; null: none.
+thread_local Device* synchronized_device = nullptr;
+
 const char* NameOf(StepPhase phase) {
   switch (phase) {
     case StepPhase::kCompress:
@@ -205,7 +208,17 @@ CompressionInput Slice(const CompressionInput& input, const Range& range) {
 }
 
 PhaseTimer::PhaseTimer(StepPhase phase, double& seconds)
-    : range_(TraceCategory::kPhase, NameOf(phase)), seconds_(seconds), start_(Now()) {}
-PhaseTimer::~PhaseTimer() { seconds_ += Now() - start_; }
+    : range_(TraceCategory::kPhase, NameOf(phase)), seconds_(seconds) {
+  if (synchronized_device != nullptr) synchronized_device->Synchronize();
+  start_ = Now();
+}
+
+PhaseTimer::~PhaseTimer() {
+  if (synchronized_device != nullptr) synchronized_device->Synchronize();
+  seconds_ += Now() - start_;
+}
+
+SynchronizedPhases::SynchronizedPhases(Device& device) { synchronized_device = &device; }
+SynchronizedPhases::~SynchronizedPhases() { synchronized_device = nullptr; }
 
 }  // namespace thinwire

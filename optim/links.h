@@ -156,4 +156,14 @@ class PhaseTimer {
   double start_;
 };
 
+/// While it lives, this thread's PhaseTimers wait for the device at both ends: they then show the
+/// work's time, not that of its enqueueing, which costs the overlap of the two. For benchmarks.
+class SynchronizedPhases {
+ public:
+  explicit SynchronizedPhases(Device& device);
+  ~SynchronizedPhases();
+  SynchronizedPhases(const SynchronizedPhases&) = delete;
+  SynchronizedPhases& operator=(const SynchronizedPhases&) = delete;
+};
+
 }  // namespace thinwire

@@ -31,6 +31,13 @@ struct Rank {
 /// @throws Error the first failure of all, which names the rank.
 int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(Rank&)>& body);
 
+/// How many ranks this process has: --workers, or as many as --gpus and --workers-per-gpu make; one
+/// if MPI has started it as a rank.
+int64_t WorkersOfProcess(const Settings& settings, bool under_mpi);
+
+/// @throws Error (usage) if --workers asks a process for several ranks that is one of MPI's.
+void RefuseWorkers(const Settings& settings, const MpiSession& mpi);
+
 /// A StopSignal for a rank's process: of ranks that are threads, rank 0's thread has it.
 class StopSignalOfRank {
  public:

@@ -43,7 +43,7 @@ NetworkOptions TestNetwork(const Settings& settings) {
 }  // namespace
 
 LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
-  ModelOptions options;
+  ModelOptions options = MakeModelOptions(settings);
   options.classes = settings.num_classes.value_or(dataset.classes);
   if (options.classes < dataset.classes) {
     throw Error(fmt::format("--num-classes {} is too few for {}, which has {} classes",
@@ -53,8 +53,6 @@ LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
   options.height = dataset.height;
   options.width = dataset.width;
   options.channels = dataset.channels;
-  options.shortcut = settings.shortcut.at(0);
-  options.dropout = settings.dropout.value_or(-1);
   return BuildModel(settings.model, options);
 }
 
