@@ -4,7 +4,6 @@
 //   optimizer_step [RANKS [STEPS]]      a line a method; then CD-Adam's ratio to AMSGrad
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <string>
@@ -13,15 +12,10 @@
 #include "comm/communicator.h"
 #include "models/models.h"
 #include "optim/optimizer.h"
+#include "train/timing.h"
 
 namespace thinwire {
 namespace {
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
 
 /// Milliseconds a step.
 struct Phases {

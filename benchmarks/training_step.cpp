@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -24,17 +23,12 @@
 #include "kernels/error.h"
 #include "kernels/random.h"
 #include "layers/convolution.h"
-#include "layers/initialization.h"
 #include "layers/network.h"
 #include "models/models.h"
-#include "optim/optimizer.h"
+#include "train/bench.h"
 
 namespace thinwire {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void Fill(Device& device, View view, uint64_t seed) {
   RandomStream random(seed, 0);
@@ -106,10 +100,10 @@ class Convolutions {
 
   template <typename Function>
   void Time(double& best, const Function& function) {
-    const double start = Now();
+    const double start = Seconds();
     function();
     device_.Synchronize();
-    best = std::min(best, Now() - start);
+    best = std::min(best, Seconds() - start);
   }
 
   Device& device_;
@@ -124,34 +118,25 @@ int Main(int argc, char** argv) {
   const int64_t batch = std::stoll(argv[2]);
   const auto device = MakeCpuDevice();
   const LayerGraph graph = BuildModel(argv[1], {});
-  ParameterArena arena(*device, graph.tensor_specs());
-  InitializeParameters(graph, arena, 0);
-  Network network(graph, arena, {.batch_size = batch});
-  Fill(*device, network.images(), 4);
-  std::vector<int32_t> labels(static_cast<size_t>(batch));
-  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % 10);
-  device->CopyFromHost(labels.data(), network.labels());
-  OptimizerOptions options;
-  options.name = "momentum";
-  const auto communicator = MakeSingleCommunicator(arena.device());
-  const auto optimizer = MakeOptimizer(options, arena, *communicator);
+  const auto communicator = MakeSingleCommunicator(*device);
+  SyntheticTraining training(graph, {.name = "momentum"}, batch, *device, *communicator);
+  Network& network = training.network();
   std::unique_ptr<Convolutions> convolutions;  // made on first use: their memory is not the step's
   fmt::print("{{\"model\": \"{}\", \"parameters\": {}, \"activation_bytes\": {}}}\n", graph.name(),
-             arena.parameter_count(), network.activation_bytes());
+             training.arena().parameter_count(), network.activation_bytes());
   std::fflush(stdout);
 
-  uint64_t step = 0;
   const auto run_step = [&] {
-    network.ForwardBackward(1.0f / static_cast<float>(batch), step++);
-    optimizer->Step(0.01, {});
+    training.TakeGradient();
+    training.Update();
     device->Synchronize();
   };
   long peak_kilobytes = 0;
   for (std::string command; std::getline(std::cin, command);) {
     if (command == "step") {
-      const double start = Now();
+      const double start = Seconds();
       run_step();
-      fmt::print("{{\"seconds\": {}}}\n", Now() - start);
+      fmt::print("{{\"seconds\": {}}}\n", Seconds() - start);
       if (!convolutions) {
         rusage usage{};
         getrusage(RUSAGE_SELF, &usage);
@@ -165,11 +150,11 @@ int Main(int argc, char** argv) {
     } else if (command == "layers") {
       std::vector<std::tuple<std::string, LayerPhase, double>> starts;
       network.set_layer_callback([&](const std::string& layer, LayerPhase phase) {
-        starts.emplace_back(layer, phase, Now());
+        starts.emplace_back(layer, phase, Seconds());
       });
       run_step();
       network.set_layer_callback({});
-      starts.emplace_back("end", LayerPhase::kBackward, Now());
+      starts.emplace_back("end", LayerPhase::kBackward, Seconds());
       fmt::print("{{\"layers\": [");
       for (size_t i = 0; i + 1 < starts.size(); ++i) {
         const auto& [layer, phase, start] = starts[i];

@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +21,7 @@
 #include "kernels/parameter_arena.h"
 #include "kernels/random.h"
 #include "optim/optimizer.h"
+#include "train/timing.h"
 
 namespace thinwire {
 namespace {
@@ -29,16 +29,6 @@ namespace {
 constexpr int64_t kParameters = 11'173'962;  // ResNet-18 for CIFAR
 constexpr int kUncounted = 2;
 constexpr double kTimeoutSeconds = 900;  // an uncompressed step at 10 Mbit/s takes a minute
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ssize(values) / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 void FillGradient(ParameterArena& arena, int rank) {
   std::vector<float> values(static_cast<size_t>(arena.padded_size()));

@@ -67,6 +67,9 @@ class Device {
   virtual void Copy(ConstView source, View destination) = 0;
   virtual void Zero(View destination) = 0;
   virtual void Synchronize() = 0;
+  /// Tells a profiler that waits for its cue (cudaProfilerStart) to record from here on, or no
+  /// longer, once the work so far is done. The CPU has no such profiler.
+  virtual void SetProfiling(bool on) = 0;
 
   virtual std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) = 0;
   virtual std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) = 0;

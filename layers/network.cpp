@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/trace_range.h"
 #include "layers/execution_plan.h"
 
 namespace thinwire {
@@ -91,12 +92,16 @@ struct Network::Plan {
     if (callback) callback(names[step.layer], PhaseOf(step.kind));
     PlannedLayer& layer = *layers[step.layer];
     switch (step.kind) {
-      case ExecutionStep::Kind::kForward:
+      case ExecutionStep::Kind::kForward: {
+        const TraceRange range(TraceCategory::kLayer, names[step.layer].c_str());
         layer.Forward(step.forward, pass);
         break;
-      case ExecutionStep::Kind::kBackward:
+      }
+      case ExecutionStep::Kind::kBackward: {
+        const TraceRange range(TraceCategory::kLayer, names[step.layer].c_str());
         layer.Backward(step.backward, pass);
         break;
+      }
       case ExecutionStep::Kind::kLoss:
         loss->Run(logits, labels, gradient_scale, pass.training ? step.forward.output : View{});
         break;
@@ -104,6 +109,17 @@ struct Network::Plan {
         device.Add(step.backward.output_gradient, step.backward.output_gradient2, /*relu=*/false,
                    step.backward.input_gradients[0]);
         break;
+    }
+  }
+
+  /// The forward steps up to the loss, or those behind it.
+  void RunPhase(LayerPhase phase, const Pass& pass, float gradient_scale) {
+    const bool backward = phase == LayerPhase::kBackward;
+    const TraceRange range(TraceCategory::kPhase, backward ? "backward" : "forward");
+    for (const BoundStep& step : steps) {
+      if ((PhaseOf(step.kind) == LayerPhase::kBackward) == backward) {
+        Run(step, pass, gradient_scale);
+      }
     }
   }
 
@@ -137,15 +153,12 @@ void Network::set_layer_callback(LayerCallback callback) { plan_->callback = std
 void Network::ForwardBackward(float gradient_scale, uint64_t step) {
   assert(plan_->options.training);
   const Pass pass{.training = true, .step = step};
-  for (const BoundStep& bound : plan_->steps) plan_->Run(bound, pass, gradient_scale);
+  plan_->RunPhase(LayerPhase::kForward, pass, gradient_scale);
+  plan_->RunPhase(LayerPhase::kBackward, pass, gradient_scale);
 }
 
 void Network::Infer() {
-  const Pass pass{.training = false, .step = 0};
-  for (const BoundStep& bound : plan_->steps) {
-    plan_->Run(bound, pass, 0.0f);
-    if (bound.kind == ExecutionStep::Kind::kLoss) return;
-  }
+  plan_->RunPhase(LayerPhase::kForward, {.training = false, .step = 0}, 0.0f);
 }
 
 std::optional<std::string> Network::FirstNonFiniteLayer(uint64_t step) {

@@ -16,6 +16,22 @@ double Now() {
 }
 
 thread_local PhaseTimer* innermost_timer = nullptr;
+/// SynchronizedPhases'; null: none.
+thread_local Device* synchronized_device = nullptr;
+
+const char* NameOf(StepPhase phase) {
+  switch (phase) {
+    case StepPhase::kCompress:
+      return "compress";
+    case StepPhase::kWire:
+      return "wire";
+    case StepPhase::kDecode:
+      return "decode";
+    case StepPhase::kUpdate:
+      break;
+  }
+  return "update";
+}
 
 bool IsUncompressed(TensorRole role, const std::vector<std::string>& kinds) {
   const auto named = [&](const char* kind) {
@@ -195,14 +211,23 @@ CompressionInput Slice(const CompressionInput& input, const Range& range) {
   return part;
 }
 
-PhaseTimer::PhaseTimer(double& seconds)
-    : seconds_(seconds), start_(Now()), outer_(std::exchange(innermost_timer, this)) {}
+PhaseTimer::PhaseTimer(StepPhase phase, double& seconds)
+    : range_(TraceCategory::kPhase, NameOf(phase)),
+      seconds_(seconds),
+      outer_(std::exchange(innermost_timer, this)) {
+  if (synchronized_device != nullptr) synchronized_device->Synchronize();
+  start_ = Now();
+}
 
 PhaseTimer::~PhaseTimer() {
+  if (synchronized_device != nullptr) synchronized_device->Synchronize();
   const double life = Now() - start_;
   seconds_ += life - inner_;
   if (outer_ != nullptr) outer_->inner_ += life;
   innermost_timer = outer_;
 }
+
+SynchronizedPhases::SynchronizedPhases(Device& device) { synchronized_device = &device; }
+SynchronizedPhases::~SynchronizedPhases() { synchronized_device = nullptr; }
 
 }  // namespace thinwire

@@ -16,6 +16,7 @@
 #include "comm/communicator.h"
 #include "kernels/compression.h"
 #include "kernels/parameter_arena.h"
+#include "kernels/trace_range.h"
 #include "optim/optimizer.h"
 #include "optim/shards.h"
 
@@ -143,17 +144,31 @@ inline ConstView AsBytes(ConstView view) {
   return {view.data, view.size * SizeOf(view.type), DataType::kUint8};
 }
 
-/// Adds the time of its life to one of StepCosts' seconds, less that of timers within it.
+/// Adds the time of its life to one of StepCosts' seconds, less that of timers within it, and shows
+/// it to profilers.
 class PhaseTimer {
  public:
-  explicit PhaseTimer(double& seconds);
+  template <StepPhase kPhase>
+  explicit PhaseTimer(PhaseSeconds<kPhase>& seconds) : PhaseTimer(kPhase, seconds.value) {}
   ~PhaseTimer();
 
  private:
+  PhaseTimer(StepPhase phase, double& seconds);
+
+  const TraceRange range_;
   double& seconds_;
-  const double start_;
-  double inner_ = 0;
+  double start_ = 0, inner_ = 0;
   PhaseTimer* const outer_;  // of the same thread
+};
+
+/// While it lives, this thread's PhaseTimers wait for the device at both ends: they then show the
+/// work's time, not that of its enqueueing, which costs the overlap of the two. For benchmarks.
+class SynchronizedPhases {
+ public:
+  explicit SynchronizedPhases(Device& device);
+  ~SynchronizedPhases();
+  SynchronizedPhases(const SynchronizedPhases&) = delete;
+  SynchronizedPhases& operator=(const SynchronizedPhases&) = delete;
 };
 
 }  // namespace thinwire

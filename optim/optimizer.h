@@ -78,6 +78,21 @@ struct OptimizerState {
   std::string source{};  // kFromServer
 };
 
+/// The phases of an optimizer's step.
+enum class StepPhase : uint8_t { kCompress, kWire, kDecode, kUpdate };
+
+/// Seconds in one of the phases: a number whose type says which, for PhaseTimer.
+template <StepPhase kPhase>
+struct PhaseSeconds {
+  double value = 0;
+
+  PhaseSeconds& operator=(double seconds) {
+    value = seconds;
+    return *this;
+  }
+  operator double() const { return value; }
+};
+
 /// What a step cost, and what it did to the vectors that it compressed.
 struct StepCosts {
   // Of one worker, summed over all steps.
@@ -85,7 +100,10 @@ struct StepCosts {
   /// The same with the coding that is used (packed indices, narrow values), without framing.
   int64_t coded_bits_up = 0, coded_bits_down = 0;
   // Seconds, of the last step.
-  double compress = 0, wire = 0, decode = 0, update = 0;
+  PhaseSeconds<StepPhase::kCompress> compress;
+  PhaseSeconds<StepPhase::kWire> wire;
+  PhaseSeconds<StepPhase::kDecode> decode;
+  PhaseSeconds<StepPhase::kUpdate> update;
   // Of the last step, if it was measured (set_measure); else NaN, as where a method has none.
   double contraction_up = 0;    // 1 - |C(v) - v|² / |v|² of this worker
   double contraction_down = 0;  // likewise of the server, over all shards

@@ -391,8 +391,8 @@ class SignDownlink : public Downlink {
 
   /// Calls decode(compression, message, range) with the whole message, or with one slice after the
   /// other as they arrive. What it takes counts to `phase`, not to the wire.
-  template <typename Function>
-  void Decode(double& phase, const Function& decode) {
+  template <StepPhase kPhase, typename Function>
+  void Decode(PhaseSeconds<kPhase>& phase, const Function& decode) {
     std::fill(next_.begin(), next_.end(), 0);
     if (!words_sent_) {
       words_sent_ = true;

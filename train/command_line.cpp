@@ -25,6 +25,7 @@ struct Parsed {
   std::string config;
   std::string positional;
   std::vector<std::pair<std::string, std::string>> flags;
+  BenchOptions bench;
 };
 
 std::string LongFlag(const SettingEntry& entry) { return std::string("--") + entry.name; }
@@ -83,6 +84,14 @@ std::unique_ptr<CLI::App> MakeParser(const CommandEntry& command, Parsed& parsed
             names, [&](const std::string& text) { parsed.flags.emplace_back(entry.name, text); })
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
+  if (command.command == Command::kBench) {
+    parser
+        ->add_option_function<std::string>(
+            "--seconds",
+            [&](const std::string& text) { parsed.bench.seconds = ParseBenchSeconds(text); })
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    parser->add_flag("--quick", parsed.bench.quick);
+  }
   parser->allow_extras();
   return parser;
 }
@@ -109,6 +118,7 @@ std::unique_ptr<CLI::App> MakeParser(const CommandEntry& command, Parsed& parsed
   for (const SettingEntry& entry : SettingEntries()) {
     if (entry.belongs_to(command.command)) known.push_back(entry.name);
   }
+  if (command.command == Command::kBench) known.insert(known.end(), {"seconds", "quick"});
   // A letter or two are near to every short name.
   const std::string nearest = name.size() > 2 ? NearestName(name, known) : "";
   Fail(fmt::format("thinwire {} has no flag {}", command.name, Quoted(flag)),
@@ -180,6 +190,8 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   }
   command_line.command = command->command;
   command_line.positional = std::move(parsed.positional);
+  command_line.bench = std::move(parsed.bench);
+  command_line.bench.subject = command_line.positional;
   command_line.flags = std::move(parsed.flags);
   command_line.recipe = std::move(parsed.config);
   if (!command_line.recipe.empty()) {

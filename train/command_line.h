@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "train/bench_command.h"
 #include "train/plot_command.h"
 #include "train/settings.h"
 
@@ -20,7 +21,8 @@ struct CommandLine {
   Settings settings;
   /// Where each setting that is not a default came from.
   SettingSources sources;
-  /// info: the model; eval and export: a checkpoint, or a run's folder. May be empty.
+  /// info: the model; eval and export: a checkpoint, or a run's folder; bench: what to measure. May
+  /// be empty.
   std::string positional;
   /// The path of --config, or empty.
   std::string recipe;
@@ -28,6 +30,8 @@ struct CommandLine {
   std::vector<std::pair<std::string, std::string>> flags;
   /// kPlot: all of its flags, none of which is a setting.
   PlotOptions plot;
+  /// kBench: what to measure, and how long.
+  BenchOptions bench;
 };
 
 /// Reads `arguments` (without the program's name) and the recipe that --config names.

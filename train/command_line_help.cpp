@@ -85,6 +85,7 @@ std::string CommandHelp(const CommandEntry& command) {
     text += SettingLine(entry);
   }
   if (command.command == Command::kPlot) text += PlotFlagsHelp();
+  if (command.command == Command::kBench) text += BenchFlagsHelp();
   text += "\nOther\n";
   if (command.takes_recipe) {
     text += Line("      --config PATH", "recipe: a TOML file of settings, under the flags");
@@ -112,6 +113,10 @@ const std::vector<CommandEntry>& Commands() {
       {Command::kPlot, "plot", "RUN...", false, "draw the course of runs",
        "Draws what runs logged (each RUN is a folder, or its steps.jsonl) as line charts in an SVG "
        "file: a panel for each pair of coordinates, a line for each run."},
+      {Command::kBench, "bench", "kernels|step|comm", true, "measure kernels, steps or collectives",
+       "Measures this machine's kernels against a copy of its memory and its fastest matrix "
+       "product, "
+       "a training step of a model with an optimizer, or collectives among ranks."},
   };
   return commands;
 }

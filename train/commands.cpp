@@ -11,6 +11,7 @@
 #include "layers/layer_table.h"
 #include "models/models.h"
 #include "train/atomic_file.h"
+#include "train/bench_command.h"
 #include "train/evaluation.h"
 #include "train/plot_command.h"
 #include "train/run_folder.h"
@@ -108,11 +109,7 @@ int Info(const CommandLine& command_line) {
     PrintLine("Models (thinwire info MODEL shows one):" + names);
     return 0;
   }
-  ModelOptions options;
-  if (settings.num_classes) options.classes = *settings.num_classes;
-  options.shortcut = settings.shortcut.at(0);
-  options.dropout = settings.dropout.value_or(-1);
-  const LayerGraph graph = BuildModel(command_line.positional, options);
+  const LayerGraph graph = BuildModel(command_line.positional, MakeModelOptions(settings));
   PrintLine(FormatLayerTable(graph, BatchSize(settings)));
   if (settings.json) {
     const LayerTotals totals = TotalsOf(graph, BatchSize(settings));
@@ -134,9 +131,8 @@ int Export(const CommandLine& command_line) {
     throw Error("export needs a file to write", "name it with --output FILE.safetensors",
                 Error::Kind::kUsage);
   }
-  ModelOptions options;
+  ModelOptions options = MakeModelOptions(settings);
   int64_t batches = 0;
-  options.shortcut = settings.shortcut.at(0);
   if (model.checkpoint) {
     const auto integer = [&](const char* name) {
       const auto found = model.checkpoint->integers.find(name);
@@ -150,8 +146,6 @@ int Export(const CommandLine& command_line) {
     options.width = integer("width");
     options.channels = integer("channels");
     batches = integer("step") * settings.grad_accum_steps;
-  } else if (settings.num_classes) {
-    options.classes = *settings.num_classes;
   }
   const auto device = MakeDevice("cpu");
   const LayerGraph graph = BuildModel(settings.model, options);
@@ -169,8 +163,10 @@ int RunCommand(const CommandLine& command_line, MpiSession* mpi) {
   const bool is_text =
       command_line.command == Command::kHelp || command_line.command == Command::kVersion;
   if (mpi != nullptr && is_text && mpi->rank() != 0) return 0;
-  if (mpi != nullptr && !is_text && command_line.command != Command::kTrain) {
-    throw Error(fmt::format("only thinwire train runs on several ranks, and this is one of {}",
+  if (mpi != nullptr && !is_text && command_line.command != Command::kTrain &&
+      command_line.command != Command::kBench) {
+    throw Error(fmt::format("only thinwire train and bench run on several ranks, and this is one "
+                            "of {}",
                             mpi->size()),
                 "start it without mpirun", Error::Kind::kUsage);
   }
@@ -190,6 +186,9 @@ int RunCommand(const CommandLine& command_line, MpiSession* mpi) {
     case Command::kPlot:
       PlotRuns(command_line.plot);
       PrintLine("The drawing is in " + command_line.plot.output);
+      return 0;
+    case Command::kBench:
+      RunBench(command_line.bench, command_line.settings, mpi);
       return 0;
   }
   return 2;

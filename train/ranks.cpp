@@ -83,6 +83,19 @@ int ThreadsOfRank(const Settings& settings, int64_t ranks) {
   return static_cast<int>(std::clamp<int64_t>(threads / ranks, 1, 1024));
 }
 
+int64_t WorkersOfProcess(const Settings& settings, bool under_mpi) {
+  if (under_mpi) return 1;
+  if (settings.workers > 1) return settings.workers;
+  return std::max<int64_t>(1, std::ssize(settings.gpus)) * settings.workers_per_gpu;
+}
+
+void RefuseWorkers(const Settings& settings, const MpiSession& mpi) {
+  if (settings.workers == 1) return;
+  throw Error(fmt::format("--workers is {}, but this process is one rank of {} already",
+                          settings.workers, mpi.size()),
+              "leave --workers out, or start thinwire without mpirun", Error::Kind::kUsage);
+}
+
 int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(Rank&)>& body) {
   const CommunicatorOptions options{.timeout_seconds = settings.dist_timeout};
   if (mpi != nullptr) {

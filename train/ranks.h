@@ -19,6 +19,10 @@ struct Rank {
   /// Rank 0 speaks for all: it prints, logs, and writes what is common.
   bool first() const { return communicator.rank() == 0; }
   bool alone() const { return communicator.size() == 1; }
+  /// Of ranks that are threads of one process, rank 0 speaks for that.
+  bool first_of_process() const {
+    return first() || std::string_view(communicator.kind()) != "threads";
+  }
 };
 
 /// @throws Error (usage) if GPUs are asked for that this process cannot use.
@@ -30,11 +34,18 @@ void CheckGpus(const Settings& settings);
 /// @throws Error the first failure of all, which names the rank.
 int RunRanks(const Settings& settings, MpiSession* mpi, const std::function<int(Rank&)>& body);
 
+/// How many ranks this process has: --workers, or as many as --gpus and --workers-per-gpu make; one
+/// if MPI has started it as a rank.
+int64_t WorkersOfProcess(const Settings& settings, bool under_mpi);
+
+/// @throws Error (usage) if --workers asks a process for several ranks that is one of MPI's.
+void RefuseWorkers(const Settings& settings, const MpiSession& mpi);
+
 /// A StopSignal for a rank's process: of ranks that are threads, rank 0's thread has it.
 class StopSignalOfRank {
  public:
   explicit StopSignalOfRank(const Rank& rank) {
-    if (rank.first() || std::string_view(rank.communicator.kind()) != "threads") signal_.emplace();
+    if (rank.first_of_process()) signal_.emplace();
   }
 
  private:

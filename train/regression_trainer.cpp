@@ -12,6 +12,7 @@
 
 #include "kernels/error.h"
 #include "kernels/random.h"
+#include "kernels/trace_range.h"
 #include "train/agreement.h"
 #include "train/arena_vectors.h"
 #include "train/crc32c.h"
@@ -105,6 +106,7 @@ RegressionTrainer::RegressionTrainer(const Settings& settings, const RunFolder& 
       norm_(device_.Allocate(SizeOf(DataType::kFloat64))),
       clip_scale_(device_.Allocate(SizeOf(arena_.type()))),
       known_gradient_(device_.Allocate(arena_.padded_size() * SizeOf(arena_.type()))),
+      profiler_(settings.profile, rank),
       progress_({.stream = rank.first() ? stdout : nullptr}) {
   if (data.test.rows > 0) {
     test_model_.emplace(arena_, data.test.view(), data.train.classes, settings.lambda);
@@ -166,7 +168,9 @@ int RegressionTrainer::Run() {
   epoch_started_ = logged_at_ = Now();
   logged_step_ = step_;
   while (step_ < last_step()) {
+    profiler_.BeforeStep(step_ + 1);
     Step();
+    profiler_.AfterStep(step_);
     // Before a checkpoint, which knows what was sent so far.
     const int signal = AgreeOnSignal(communicator_, StopSignal::received());
     if (step_ % settings_.log_interval == 0) LogStep();
@@ -189,6 +193,7 @@ int RegressionTrainer::Run() {
 }
 
 void RegressionTrainer::Step() {
+  const TraceRange range(TraceCategory::kStep, "step", step_ + 1);
   communicator_.SetStep(step_ + 1);
   learning_rate_ =
       LearningRate(schedule_, schedule_step(), steps_per_epoch_, epochs() * steps_per_epoch_);
@@ -210,6 +215,7 @@ void RegressionTrainer::Step() {
 }
 
 void RegressionTrainer::TakeGradient() {
+  const TraceRange range(TraceCategory::kPhase, "gradient");
   double loss = 0;
   if (full_batch() && Point() == known_point_) {
     // What was logged was taken here, too, unless the method steps ahead first.

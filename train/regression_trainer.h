@@ -15,6 +15,7 @@
 #include "train/run_logs.h"
 #include "train/saved_run.h"
 #include "train/settings.h"
+#include "train/step_profiler.h"
 
 namespace thinwire {
 
@@ -91,6 +92,7 @@ class RegressionTrainer {
   int64_t step_ = 0, epoch_ = 0, batch_index_ = 0;
 
   double learning_rate_ = 0;
+  StepProfiler profiler_;
   ProgressLine progress_;
   std::unique_ptr<RunLogs> logs_;  // rank 0's
   int64_t saved_step_ = -1, logged_step_ = 0;

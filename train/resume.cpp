@@ -28,6 +28,7 @@ Settings LastingSettings(const Settings& settings) {
   lasting.checkpoint_hist = defaults.checkpoint_hist;
   lasting.log_interval = defaults.log_interval;
   lasting.measure_interval = defaults.measure_interval;
+  lasting.profile = defaults.profile;
   lasting.json = defaults.json;
   lasting.device = defaults.device;
   lasting.threads = defaults.threads;

@@ -8,6 +8,7 @@ constexpr unsigned kTrain = static_cast<unsigned>(Command::kTrain);
 constexpr unsigned kEval = static_cast<unsigned>(Command::kEval);
 constexpr unsigned kInfo = static_cast<unsigned>(Command::kInfo);
 constexpr unsigned kExport = static_cast<unsigned>(Command::kExport);
+constexpr unsigned kBench = static_cast<unsigned>(Command::kBench);
 constexpr unsigned kRuns = kTrain | kEval;
 constexpr unsigned kModels = kTrain | kEval | kInfo;
 
@@ -69,7 +70,7 @@ const std::vector<SettingEntry>& SettingEntries() {
        "training images of shapes", kCount},
       {"shapes-test-count", 0, "Data", kRuns, &S::shapes_test_count, "N",
        "test images of shapes", kCount},
-      {"batch-size", 'b', "Data", kModels, &S::batch_size, "N",
+      {"batch-size", 'b', "Data", kModels | kBench, &S::batch_size, "N",
        "images a batch of each worker; full: logreg takes all of a worker's rows", kBatch, nullptr,
        "full"},
       {"eval-batch-size", 0, "Data", kRuns, &S::eval_batch_size, "N",
@@ -88,13 +89,13 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"std", 0, "Data", kRuns, &S::std, "NUMBERS",
        "channels' standard deviation of pixel / 255, likewise", kPositive},
 
-      {"model", 0, "Model", kModels, &S::model, "NAME",
+      {"model", 0, "Model", kModels | kBench, &S::model, "NAME",
        "model; `thinwire info` lists the names"},
-      {"num-classes", 0, "Model", kModels, &S::num_classes, "N",
+      {"num-classes", 0, "Model", kModels | kBench, &S::num_classes, "N",
        "classes; auto: the data set's", kCount},
-      {"shortcut", 0, "Model", kModels, &S::shortcut, "A|B",
+      {"shortcut", 0, "Model", kModels | kBench, &S::shortcut, "A|B",
        "CIFAR ResNets' shortcut: padding or a 1x1 convolution", {}, Shortcuts},
-      {"dropout", 0, "Model", kTrain, &S::dropout, "RATE",
+      {"dropout", 0, "Model", kTrain | kBench, &S::dropout, "RATE",
        "dropout of the models that have it; auto: the model's usual rate", kBelowOne},
       {"zero-init-residual", 0, "Model", kTrain, &S::zero_init_residual, "on|off",
        "start each residual block as the identity"},
@@ -105,7 +106,7 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"dtype", 0, "Model", kTrain, &S::dtype, "TYPE",
        "type of parameters and gradients; f64 is for logreg", {}, DataTypes},
 
-      {"opt", 0, "Optimizer", kTrain, &S::opt, "NAME",
+      {"opt", 0, "Optimizer", kTrain | kBench, &S::opt, "NAME",
        "optimizer", {}, OptimizerNames},
       {"lr", 0, "Optimizer", kTrain, &S::lr, "RATE",
        "peak learning rate; 0.1 suits momentum, about 0.001 the Adam family", kNotNegative},
@@ -140,40 +141,40 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"model-ema", 0, "Optimizer", kTrain, &S::model_ema, "DECAY",
        "keep an average of the weights with this decay, 0 for none", kBelowOne},
 
-      {"compressor", 0, "Compression", kTrain, &S::compressor, "NAME",
+      {"compressor", 0, "Compression", kTrain | kBench, &S::compressor, "NAME",
        "how messages are compressed; auto: as the method's paper does", {}, Compressors},
-      {"topk", 0, "Compression", kTrain, &S::topk, "K",
+      {"topk", 0, "Compression", kTrain | kBench, &S::topk, "K",
        "elements of a Top-K or Rand-K message; auto: topk-ratio of all", kCount},
-      {"topk-ratio", 0, "Compression", kTrain, &S::topk_ratio, "RATIO",
+      {"topk-ratio", 0, "Compression", kTrain | kBench, &S::topk_ratio, "RATIO",
        "the same as a part of all parameters", kRatio},
-      {"scale-granularity", 0, "Compression", kTrain, &S::scale_granularity, "UNIT",
+      {"scale-granularity", 0, "Compression", kTrain | kBench, &S::scale_granularity, "UNIT",
        "one scale of the signs for the model, for each tensor, or for block:N elements"},
-      {"sign-scale", 0, "Compression", kTrain, &S::sign_scale, "NORM",
+      {"sign-scale", 0, "Compression", kTrain | kBench, &S::sign_scale, "NORM",
        "l1: mean magnitude; l2: root mean square", {}, SignScales},
-      {"uncompressed-tensors", 0, "Compression", kTrain, &S::uncompressed_tensors, "KINDS",
+      {"uncompressed-tensors", 0, "Compression", kTrain | kBench, &S::uncompressed_tensors, "KINDS",
        "small tensors that are sent as they are: bias, bn", {}, SmallTensors},
-      {"index-coding", 0, "Compression", kTrain, &S::index_coding, "NAME",
+      {"index-coding", 0, "Compression", kTrain | kBench, &S::index_coding, "NAME",
        "indices of Top-K as 32-bit words, as papers count, or in fewer bits", {}, IndexCodings},
-      {"value-type", 0, "Compression", kTrain, &S::value_type, "TYPE",
+      {"value-type", 0, "Compression", kTrain | kBench, &S::value_type, "TYPE",
        "type of Top-K's and Rand-K's values on the wire", {}, ValueTypes},
-      {"single-way", 0, "Compression", kTrain, &S::single_way, "on|off",
+      {"single-way", 0, "Compression", kTrain | kBench, &S::single_way, "on|off",
        "compress what workers send only; auto: off where a method can compress both ways"},
-      {"error-average-period", 0, "Compression", kTrain, &S::error_average_period, "STEPS",
+      {"error-average-period", 0, "Compression", kTrain | kBench, &S::error_average_period, "STEPS",
        "saef: steps between averages of the workers' errors, 0 for never", kNotNegative},
-      {"freeze-steps", 0, "Compression", kTrain, &S::freeze_steps, "STEPS",
+      {"freeze-steps", 0, "Compression", kTrain | kBench, &S::freeze_steps, "STEPS",
        "onebit-adam: steps of uncompressed Adam before the variance is frozen", kNotNegative},
-      {"bias-correction", 0, "Compression", kTrain, &S::bias_correction, "on|off",
+      {"bias-correction", 0, "Compression", kTrain | kBench, &S::bias_correction, "on|off",
        "onebit-adam: correct Adam's bias"},
-      {"eta", 0, "Compression", kTrain, &S::eta, "ETA",
+      {"eta", 0, "Compression", kTrain | kBench, &S::eta, "ETA",
        "ef21-sgdm, ef21-sgd2m: weight of the new gradient in its average", kRatio},
-      {"first-message", 0, "Compression", kTrain, &S::first_message, "NAME",
+      {"first-message", 0, "Compression", kTrain | kBench, &S::first_message, "NAME",
        "ef21 and kin: what the first message holds; auto: the method's own", {}, FirstMessages},
 
-      {"workers", 0, "Ranks", kTrain, &S::workers, "N",
+      {"workers", 0, "Ranks", kTrain | kBench, &S::workers, "N",
        "ranks in this process; under mpirun each process is one rank", kRanks},
-      {"server", 0, "Ranks", kTrain, &S::server, "NAME",
+      {"server", 0, "Ranks", kTrain | kBench, &S::server, "NAME",
        "each rank serves a part of the vector, or rank 0 all of it", {}, Servers},
-      {"dist-timeout", 0, "Ranks", kTrain, &S::dist_timeout, "SECONDS",
+      {"dist-timeout", 0, "Ranks", kTrain | kBench, &S::dist_timeout, "SECONDS",
        "end the run if a rank makes no progress for so long", kPositive},
       {"replica-check-interval", 0, "Ranks", kTrain, &S::replica_check_interval, "STEPS",
        "steps between two comparisons of all ranks' parameters, 0 for checkpoints only",
@@ -218,19 +219,21 @@ const std::vector<SettingEntry>& SettingEntries() {
        kNotNegative},
       {"eval-interval", 0, "Run", kTrain, &S::eval_interval, "EPOCHS",
        "epochs between two evaluations, 0 for one at the end", kNotNegative},
-      {"json", 0, "Run", kModels | kExport, &S::json, "on|off",
+      {"profile", 0, "Run", kTrain, &S::profile, "START:COUNT",
+       "steps that a profiler records which waits for cudaProfilerStart, as 100:10"},
+      {"json", 0, "Run", kModels | kExport | kBench, &S::json, "on|off",
        "print results as JSON lines instead of text"},
 
-      {"device", 0, "Machine", kModels, &S::device, "NAME",
+      {"device", 0, "Machine", kModels | kBench, &S::device, "NAME",
        "where to compute; auto: cuda if there is one", {}, Devices},
-      {"gpus", 0, "Machine", kTrain, &S::gpus, "GPU,GPU,...",
+      {"gpus", 0, "Machine", kTrain | kBench, &S::gpus, "GPU,GPU,...",
        "GPUs of this machine, with a rank each; under mpirun its processes take them in turn",
        kNotNegative},
-      {"workers-per-gpu", 0, "Machine", kTrain, &S::workers_per_gpu, "N",
+      {"workers-per-gpu", 0, "Machine", kTrain | kBench, &S::workers_per_gpu, "N",
        "ranks of this process on each of its GPUs", kRanks},
-      {"threads", 0, "Machine", kModels, &S::threads, "N",
+      {"threads", 0, "Machine", kModels | kBench, &S::threads, "N",
        "threads of the CPU device; auto: one a core, or OMP_NUM_THREADS", kThreads},
-      {"seed", 0, "Machine", kTrain, &S::seed, "N",
+      {"seed", 0, "Machine", kTrain | kBench, &S::seed, "N",
        "of initial weights, order of images, augmentation and dropout", kNotNegative},
       {"deterministic", 0, "Machine", kTrain, &S::deterministic, "on|off",
        "only algorithms that repeat bit for bit; those of the CPU all do"},
@@ -252,6 +255,12 @@ bool SettingEntry::is_switch() const {
 }
 
 bool IsRegression(const Settings& settings) { return settings.model == "logreg"; }
+
+ModelOptions MakeModelOptions(const Settings& settings) {
+  return {.classes = settings.num_classes.value_or(ModelOptions{}.classes),
+          .shortcut = settings.shortcut.at(0),
+          .dropout = settings.dropout.value_or(ModelOptions{}.dropout)};
+}
 
 OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
   return {.name = settings.opt,

@@ -13,6 +13,7 @@
 
 #include "datasets/batch_pipeline.h"
 #include "datasets/dataset.h"
+#include "models/models.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 
@@ -105,6 +106,7 @@ struct Settings {
   int64_t log_interval = 20;     // steps
   int64_t measure_interval = 0;  // steps; 0: never
   int64_t eval_interval = 1;  // epochs; 0: only at the end
+  std::string profile;        // START:COUNT; empty: no steps
   bool json = false;
 
   // Machine
@@ -127,6 +129,7 @@ enum class Command : uint8_t {
   kInfo = 8,
   kExport = 16,
   kPlot = 32,
+  kBench = 64,
 };
 
 /// What a number may be.
@@ -216,6 +219,8 @@ std::string SettingsTable(const Settings& settings, const SettingSources& source
 bool IsRegression(const Settings& settings);
 
 // Views of the settings for the folders below.
+/// Without a data set: of the model's usual images, in num-classes classes.
+ModelOptions MakeModelOptions(const Settings& settings);
 /// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
 /// sched "auto" is onecycle, but constant for the logistic regression.

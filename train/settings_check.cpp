@@ -7,6 +7,7 @@
 #include "kernels/error.h"
 #include "train/settings.h"
 #include "train/settings_value.h"
+#include "train/step_profiler.h"
 
 namespace thinwire {
 namespace {
@@ -110,6 +111,7 @@ void ValidateSettings(const Settings& settings) {
     Fail(fmt::format("opt sgd has no momentum, but momentum is {}", *settings.momentum),
          "choose opt momentum or nesterov");
   }
+  ParseProfiledSteps(settings.profile);
   ValidateCompression(settings);
   ValidateRegression(settings);
 }

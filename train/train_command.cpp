@@ -116,11 +116,7 @@ Plan MakePlan(const CommandLine& command_line, bool under_mpi) {
   } else if (settings.output.empty()) {
     settings.output = UnusedFolder(settings);
   }
-  if (under_mpi) {
-    settings.workers = 1;
-  } else if (settings.workers == 1) {
-    settings.workers = std::max<int64_t>(1, std::ssize(settings.gpus)) * settings.workers_per_gpu;
-  }
+  settings.workers = WorkersOfProcess(settings, under_mpi);
   ValidateSettings(settings);
   CheckGpus(settings);
   plan.folder = std::make_unique<RunFolder>(settings.output, !resume.empty());
@@ -142,11 +138,7 @@ Plan SharePlan(const CommandLine& command_line, MpiSession& mpi) {
     facts += fmt::format("--{} {}\n", entry.name, ValueAsText(entry, given));
   }
   CompareRanks(*communicator, facts, "start all ranks with the same settings", Error::Kind::kUsage);
-  if (given.workers > 1) {
-    throw Error(fmt::format("--workers is {}, but this process is one rank of {} already",
-                            given.workers, mpi.size()),
-                "leave --workers out, or start thinwire without mpirun", Error::Kind::kUsage);
-  }
+  RefuseWorkers(given, mpi);
 
   Plan plan;
   if (mpi.rank() == 0) plan = MakePlan(command_line, true);

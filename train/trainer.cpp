@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/error.h"
+#include "kernels/trace_range.h"
 #include "layers/initialization.h"
 #include "models/models.h"
 #include "train/agreement.h"
@@ -42,7 +43,7 @@ NetworkOptions TestNetwork(const Settings& settings) {
 }  // namespace
 
 LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
-  ModelOptions options;
+  ModelOptions options = MakeModelOptions(settings);
   options.classes = settings.num_classes.value_or(dataset.classes);
   if (options.classes < dataset.classes) {
     throw Error(fmt::format("--num-classes {} is too few for {}, which has {} classes",
@@ -52,8 +53,6 @@ LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
   options.height = dataset.height;
   options.width = dataset.width;
   options.channels = dataset.channels;
-  options.shortcut = settings.shortcut.at(0);
-  options.dropout = settings.dropout.value_or(-1);
   return BuildModel(settings.model, options);
 }
 
@@ -78,6 +77,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       test_network_(graph_, arena_, TestNetwork(settings)),
       norm_(device_.Allocate(SizeOf(DataType::kFloat64))),
       clip_scale_(device_.Allocate(SizeOf(DataType::kFloat32))),
+      profiler_(settings.profile, rank),
       progress_({.stream = rank.first() ? stdout : nullptr}) {
   const int ranks = communicator_.size();
   batches_per_epoch_ = images_.train.count / (*settings_.batch_size * ranks);
@@ -183,7 +183,9 @@ int Trainer::Run() {
   const StopSignalOfRank stop(rank_);
   epoch_started_ = logged_at_ = Now();
   while (step_ < last_step()) {
+    profiler_.BeforeStep(step_ + 1);
     const StepResult result = Step();
+    profiler_.AfterStep(step_);
     // Before a checkpoint, which knows what was sent so far.
     const int signal = AgreeOnSignal(communicator_, StopSignal::received());
     ShowStep(result);
@@ -206,6 +208,7 @@ int Trainer::Run() {
 }
 
 Trainer::StepResult Trainer::Step() {
+  const TraceRange range(TraceCategory::kStep, "step", step_ + 1);
   communicator_.SetStep(step_ + 1);
   StepResult result;
   result.learning_rate =
@@ -246,15 +249,22 @@ Trainer::StepResult Trainer::Step() {
 }
 
 void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& result) {
-  const Batch batch = pipeline_->Next([this] { communicator_.Progress(); });
-  UploadBatch(device_, batch, network_);
+  const Batch batch = [this] {
+    const TraceRange range(TraceCategory::kPhase, "data");
+    const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
+    UploadBatch(device_, next, network_);
+    return next;
+  }();
   // Each rank drops other activations.
   const auto pass = static_cast<uint64_t>(
       (step_ * settings_.grad_accum_steps + part) * communicator_.size() + communicator_.rank());
   const double start = Now();
   backward_started_ = 0;
   network_.ForwardBackward(gradient_scale, pass);
-  const LossResult loss = network_.ReadLoss();
+  const LossResult loss = [this] {
+    const TraceRange range(TraceCategory::kPhase, "read loss");
+    return network_.ReadLoss();
+  }();
   result.forward += backward_started_ - start;
   result.backward += Now() - backward_started_;
   if (!std::isfinite(loss.loss_sum)) {

@@ -15,6 +15,7 @@
 #include "train/run_logs.h"
 #include "train/saved_run.h"
 #include "train/settings.h"
+#include "train/step_profiler.h"
 
 namespace thinwire {
 
@@ -102,6 +103,7 @@ class Trainer {
   Evaluation epoch_training_;  // the epoch's batches so far, of this rank
   double best_top1_ = -1;      // of the test set
 
+  StepProfiler profiler_;
   ProgressLine progress_;
   std::unique_ptr<BatchPipeline> pipeline_;
   std::unique_ptr<RunLogs> logs_;  // rank 0's

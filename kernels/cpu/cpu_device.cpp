@@ -103,6 +103,7 @@ class CpuDevice : public Device {
   void Copy(ConstView source, View destination) override { cpu::Copy(source, destination); }
   void Zero(View destination) override { cpu::Zero(destination); }
   void Synchronize() override {}
+  void SetProfiling(bool) override {}
 
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
     return MakeCpuConvolution(*this, shape);

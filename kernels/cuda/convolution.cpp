@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/cuda/bias.h"
+#include "kernels/trace_range.h"
 
 namespace thinwire {
 namespace {
@@ -55,6 +56,9 @@ class CudaConvolution : public Convolution {
   int64_t Rows() const { return shape_.batch * shape_.out_height() * shape_.out_width(); }
 
   void Execute(ConvolutionDirection direction, ConstView left, ConstView right, View result) {
+    static constexpr const char* kNames[] = {"convolution_forward", "convolution_data",
+                                             "convolution_weights"};
+    const TraceRange range(TraceCategory::kKernel, kNames[static_cast<size_t>(direction)]);
     plans_[static_cast<size_t>(direction)]->Execute(left.data, right.data, result.data,
                                                     device_.workspace().data);
   }

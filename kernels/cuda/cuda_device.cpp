@@ -1,4 +1,5 @@
 // A GPU as a device: calls enqueue on one stream and return.
+#include <cuda_profiler_api.h>
 #include <fmt/format.h>
 
 #include <optional>
@@ -111,6 +112,11 @@ class CudaDevice : public Device {
     }
   }
   void Synchronize() override { THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream)); }
+  void SetProfiling(bool on) override {
+    MakeCurrent();
+    Synchronize();
+    THINWIRE_CUDA_CHECK(on ? cudaProfilerStart() : cudaProfilerStop());
+  }
 
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
     MakeCurrent();

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/queue.h"
+#include "kernels/trace_range.h"
 
 namespace thinwire::cuda {
 
@@ -29,6 +30,7 @@ template <typename... Parameters, typename... Arguments>
 void Launch(const char* name, const Queue& queue, const Grid& grid, void (*kernel)(Parameters...),
             Arguments&&... arguments) {
   if (grid.blocks == 0) return;
+  const TraceRange range(TraceCategory::kKernel, name);
   cudaLaunchConfig_t configuration{};
   configuration.gridDim = dim3(static_cast<unsigned>(grid.blocks));
   configuration.blockDim = dim3(static_cast<unsigned>(grid.threads));

@@ -8,6 +8,7 @@
 #include "kernels/cuda/bias.h"
 #include "kernels/cuda/check.h"
 #include "kernels/error.h"
+#include "kernels/trace_range.h"
 
 namespace thinwire {
 namespace cuda {
@@ -87,6 +88,7 @@ class MatrixProduct {
   MatrixProduct& operator=(const MatrixProduct&) = delete;
 
   void Run(ConstView left, ConstView right, ConstView bias, View result) {
+    const TraceRange range(TraceCategory::kKernel, "matrix_product");
     if (bias) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
     const float one = 1, zero = 0;
     THINWIRE_CUBLAS_CHECK(cublasLtMatmul(handle_, product_, &one, left.data, left_, right.data,

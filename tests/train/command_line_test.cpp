@@ -158,7 +158,7 @@ TEST(CommandLineTest, HelpAndVersion) {
 
 TEST(CommandLineTest, HelpListsEveryFlagInAHundredColumns) {
   for (const Command command : {Command::kHelp, Command::kTrain, Command::kEval, Command::kInfo,
-                                Command::kExport, Command::kPlot}) {
+                                Command::kExport, Command::kPlot, Command::kBench}) {
     const std::string text = HelpText(command);
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {

@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "models/models.h"
 #include "tests/train/temporary_folder.h"
+#include "train/step_profiler.h"
 
 namespace thinwire {
 namespace {
@@ -400,6 +401,35 @@ TEST(SettingsTest, OptionsOfTheFoldersBelow) {
   EXPECT_EQ(MakeNormalization(settings).mean, std::vector<float>{0.25f});
   EXPECT_EQ(MakeNormalization(settings).deviation, std::vector<float>{0.5f});
   EXPECT_FALSE(MakeNormalization(Settings{}).mean.empty());
+}
+
+TEST(SettingsTest, ProfiledSteps) {
+  const auto validate = [](const std::string& text) {
+    Settings settings;
+    Set("profile", text, settings);
+    ValidateSettings(settings);
+    EXPECT_EQ(ParseRecipe(WriteRecipe(settings), "written").profile, text);
+  };
+  for (const char* good : {"", "1:1", "100:10", "9223372036854775807:9223372036854775807"}) {
+    validate(good);
+  }
+  for (const char* bad : {"1", ":", "1:", ":1", "0:1", "-1:1", "1:0", "1:-1", "+1:1", "1:1:1",
+                          "1;2", " 1:1", "1:1 ", "a:b", "1.5:2", "1:9223372036854775808"}) {
+    SCOPED_TRACE(bad);
+    ExpectUsageError([&] { validate(bad); },
+                     {"profile is '" + std::string(bad) + "'", "START:COUNT"});
+  }
+  Settings settings = ParseRecipe("profile = \"7\"", "r.toml");
+  ExpectUsageError([&] { ValidateSettings(settings); }, {"profile is '7'", "100:10"});
+  ExpectRecipeError("profile = 7", {"recipe.toml:1: profile", "'7'", "text"});
+}
+
+TEST(SettingsTest, ProfiledStepsAreCountedFromTheFirst) {
+  const ProfiledSteps steps = ParseProfiledSteps("5:3");
+  for (const int64_t step : {4, 8}) EXPECT_FALSE(steps.contains(step)) << step;
+  for (const int64_t step : {5, 6, 7}) EXPECT_TRUE(steps.contains(step)) << step;
+  EXPECT_TRUE(ParseProfiledSteps("2:9223372036854775807").contains(int64_t{1} << 62));
+  EXPECT_FALSE(ParseProfiledSteps("").contains(0));
 }
 
 }  // namespace
