@@ -100,6 +100,7 @@ class Communicator::Account {
 View Communicator::Scratch(int64_t elements, DataType type) {
   const int64_t bytes = elements * SizeOf(type);
   if (scratch_.bytes() < bytes) {
+    const MemoryScope scope(device_, MemoryUse::kMessages);
     scratch_ = Buffer();
     scratch_ = device_.Allocate(bytes);
   }

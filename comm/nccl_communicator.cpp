@@ -221,6 +221,13 @@ class NcclCommunicator : public Communicator {
     if (status != ncclSuccess) Fail(status, what, line);
   }
 
+  /// Whether a call has failed by what this rank did, or before others took part. Anything else may
+  /// be another rank's end.
+  bool IsOwnFault(ncclResult_t status) const {
+    return nccl_ == nullptr || status == ncclInvalidArgument || status == ncclInvalidUsage ||
+           status == ncclUnhandledCudaError;
+  }
+
   /// @throws Error what the other communicator knows of the cause, or NCCL's own words.
   [[noreturn]] void Fail(ncclResult_t status, const char* call, int line) {
     std::string words;
@@ -231,11 +238,15 @@ class NcclCommunicator : public Communicator {
       } else if (status == ncclInProgress) {
         words = fmt::format("no progress for {:g} s", timeout_);
       } else {
-        words = fmt::format("{} ({})", ncclGetErrorString(status), ncclGetLastError(nccl_));
+        words = ncclGetErrorString(status);
+        if (const std::string more = ncclGetLastError(nccl_); !more.empty()) {
+          words += fmt::format(" ({})", more.substr(0, more.find('\n')));
+        }
       }
     }
     AbortNccl();
-    host_->Barrier();  // throws if a rank has failed, and names it
+    // It throws if another rank has failed, and names it.
+    if (!IsOwnFault(status)) host_->Barrier();
     throw Error(fmt::format("{} at step {} failed at {}:{} on CUDA device {}, rank {}: {}", call,
                             step(), __FILE__, line, queue_.device, rank(), words),
                 "NCCL_DEBUG=INFO makes NCCL say more");

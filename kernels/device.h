@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "kernels/compression.h"
+#include "kernels/memory_use.h"
 #include "kernels/operations.h"
 #include "kernels/regression.h"
 #include "kernels/updates.h"
@@ -20,7 +22,8 @@ class Device;
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Device* device, void* data, int64_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+  Buffer(Device* device, void* data, int64_t bytes, MemoryUse use)
+      : device_(device), data_(data), bytes_(bytes), use_(use) {}
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   Buffer(const Buffer&) = delete;
@@ -34,9 +37,12 @@ class Buffer {
   explicit operator bool() const { return data_ != nullptr; }
 
  private:
+  void Free();
+
   Device* device_ = nullptr;
   void* data_ = nullptr;
   int64_t bytes_ = 0;
+  MemoryUse use_ = MemoryUse::kOther;
 };
 
 /// One accelerator, or the CPU. Not thread-safe: one thread drives a device. Buffers and operations
@@ -53,12 +59,14 @@ class Device {
   /// Whether the host may read and write the device's memory, and finds there what was enqueued.
   virtual bool host_visible() const = 0;
 
-  /// @throws Error that says how much was asked when memory runs out.
-  virtual Buffer Allocate(int64_t bytes) = 0;
+  /// Memory for the use that a MemoryScope names.
+  /// @throws OutOfMemory
+  Buffer Allocate(int64_t bytes);
   /// Scratch memory shared by all operations, at least as large as the largest Reserve.
   virtual void ReserveWorkspace(int64_t bytes) = 0;
   virtual View workspace() = 0;  // kUint8
-  virtual int64_t allocated_bytes() const = 0;
+  const HeldMemory& held_memory() const { return held_; }
+  int64_t allocated_bytes() const { return held_.total(); }
 
   /// `source` may be overwritten on return.
   virtual void CopyFromHost(const void* source, View destination) = 0;
@@ -128,9 +136,34 @@ class Device {
   virtual void Update(const FrozenAdamUpdate& update, ConstView momentum, ConstView variance,
                       View x) = 0;
 
+ protected:
+  /// Throws what Allocate throws. @param device Whose memory: "CUDA device 0".
+  [[noreturn]] void RunOut(const std::string& device, int64_t asked, int64_t free,
+                           int64_t total) const;
+
  private:
   friend class Buffer;
-  virtual void Free(void* data, int64_t bytes) = 0;
+  friend class MemoryScope;
+  /// Zeroed memory, also of no bytes. Calls RunOut if there is none; `bytes` may be negative.
+  virtual void* AllocateMemory(int64_t bytes) = 0;
+  virtual void FreeMemory(void* data) = 0;
+
+  HeldMemory held_;
+  MemoryUse use_ = MemoryUse::kOther;
+};
+
+/// For its life, memory of the device is allocated for `use`.
+class MemoryScope {
+ public:
+  MemoryScope(Device& device, MemoryUse use)
+      : device_(device), outer_(std::exchange(device.use_, use)) {}
+  ~MemoryScope() { device_.use_ = outer_; }
+  MemoryScope(const MemoryScope&) = delete;
+  MemoryScope& operator=(const MemoryScope&) = delete;
+
+ private:
+  Device& device_;
+  MemoryUse outer_;
 };
 
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).

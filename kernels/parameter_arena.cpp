@@ -50,6 +50,7 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
       }
     }
   }
+  const MemoryScope scope(device, MemoryUse::kParameters);
   values_ = device.Allocate(padded_size_ * SizeOf(type));
   gradients_ = device.Allocate(padded_size_ * SizeOf(type));
   state_ = device.Allocate(state_size * SizeOf(type));

@@ -45,7 +45,10 @@ struct Network::Plan {
                                   .reuse_memory = options.reuse_memory});
     bytes = execution.bytes;
     bytes_without_reuse = execution.bytes_without_reuse;
-    memory = device.Allocate(execution.bytes);
+    {
+      const MemoryScope scope(device, MemoryUse::kActivations);
+      memory = device.Allocate(execution.bytes);
+    }
     const PlanningContext context{arena, options.batch_size, options.seed};
     for (const auto& layer : graph.layers()) {
       names.push_back(layer->name());

@@ -168,6 +168,7 @@ std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options, Parame
   for (const Method& method : kMethods) {
     if (options.name != method.name) continue;
     Check(options);
+    const MemoryScope scope(arena.device(), MemoryUse::kOptimizer);
     return method.make(options, arena, communicator);
   }
   throw Error(fmt::format("unknown optimizer '{}'", options.name),

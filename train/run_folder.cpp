@@ -22,6 +22,21 @@
 namespace thinwire {
 namespace fs = std::filesystem;
 
+namespace {
+
+/// Whether a folder holds nothing but what a run makes before it has begun: one that failed then
+/// can be started again.
+bool IsUnused(const std::string& path) {
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const std::string name = entry.path().filename();
+    const bool empty_folder = name == "checkpoints" && fs::is_empty(entry);
+    if (name != ".lock" && !empty_folder) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
@@ -29,7 +44,7 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
     throw Error(fmt::format("output {} is a file, not a folder", path), "choose another --output",
                 Error::Kind::kUsage);
   }
-  if (!resume && fs::is_directory(status) && !fs::is_empty(path, failure)) {
+  if (!resume && fs::is_directory(status) && !IsUnused(path)) {
     throw Error(fmt::format("the run's folder {} exists already", path),
                 "continue that run with --resume auto, or choose another --output",
                 Error::Kind::kUsage);

@@ -14,6 +14,7 @@
 #include "kernels/error.h"
 #include "train/agreement.h"
 #include "train/atomic_file.h"
+#include "train/memory_advice.h"
 #include "train/ranks.h"
 #include "train/regression_trainer.h"
 #include "train/run_folder.h"
@@ -199,7 +200,12 @@ int Train(const CommandLine& command_line, MpiSession* mpi) {
     if (IsRegression(settings)) {
       return TrainOnRank<RegressionTrainer>(plan, rank, rows.Get(LoadRegressionData, settings));
     }
-    return TrainOnRank<Trainer>(plan, rank, images.Get(LoadImages, settings));
+    const Images& data = images.Get(LoadImages, settings);
+    try {
+      return TrainOnRank<Trainer>(plan, rank, data);
+    } catch (const OutOfMemory& error) {
+      throw WithAdvice(error, settings, BuildModelFor(settings, data.train));
+    }
   });
   if (first && status == 0) PrintLine("The run is in " + plan.folder->path());
   return status;

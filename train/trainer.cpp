@@ -128,6 +128,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
 }
 
 void Trainer::AllocateBuffers() {
+  const MemoryScope scope(device_, MemoryUse::kParameters);
   const auto allocate_like = [&](View view) {
     return device_.Allocate(view.size * SizeOf(view.type));
   };

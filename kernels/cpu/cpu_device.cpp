@@ -65,34 +65,13 @@ class CpuDevice : public Device {
                        cpu::Isa().name);
   }
 
-  Buffer Allocate(int64_t bytes) override {
-    const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-    // Linux promises more than there is and ends the process when it is used, so ask ourselves.
-    const bool fits = bytes >= 0 && bytes <= memory_bytes_ - allocated_bytes_;
-    const int64_t rounded = fits ? bytes / kAlignment * kAlignment + kAlignment : 0;
-    void* data = nullptr;
-    if (!fits ||
-        posix_memalign(&data, static_cast<size_t>(alignment), static_cast<size_t>(rounded)) != 0) {
-      throw Error(fmt::format("out of memory: asked for {} bytes on top of {} in use, of {} that "
-                              "this machine has",
-                              bytes, allocated_bytes_, memory_bytes_),
-                  "use a smaller batch or model");
-    }
-#if defined(__linux__)
-    if (bytes >= kHugePage) madvise(data, static_cast<size_t>(rounded), MADV_HUGEPAGE);
-#endif
-    cpu::Zero({data, rounded, DataType::kUint8});
-    allocated_bytes_ += bytes;
-    return Buffer(this, data, bytes);
-  }
-
   void ReserveWorkspace(int64_t bytes) override {
     if (bytes <= workspace_.bytes()) return;
+    const MemoryScope scope(*this, MemoryUse::kWorkspace);
     workspace_ = Buffer();
     workspace_ = Allocate(bytes);
   }
   View workspace() override { return workspace_.view(DataType::kUint8); }
-  int64_t allocated_bytes() const override { return allocated_bytes_; }
 
   void CopyFromHost(const void* source, View destination) override {
     cpu::Copy({source, destination.size, destination.type}, destination);
@@ -185,14 +164,27 @@ class CpuDevice : public Device {
   }
 
  private:
-  void Free(void* data, int64_t bytes) override {
-    std::free(data);
-    allocated_bytes_ -= bytes;
+  void* AllocateMemory(int64_t bytes) override {
+    const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+    // Linux promises more than there is and ends the process when it is used, so ask ourselves.
+    const int64_t free = memory_bytes_ - allocated_bytes();
+    const bool fits = bytes >= 0 && bytes <= free;
+    const int64_t rounded = fits ? bytes / kAlignment * kAlignment + kAlignment : 0;
+    void* data = nullptr;
+    if (!fits ||
+        posix_memalign(&data, static_cast<size_t>(alignment), static_cast<size_t>(rounded)) != 0) {
+      RunOut("this machine", bytes, free, memory_bytes_);
+    }
+#if defined(__linux__)
+    if (bytes >= kHugePage) madvise(data, static_cast<size_t>(rounded), MADV_HUGEPAGE);
+#endif
+    cpu::Zero({data, rounded, DataType::kUint8});
+    return data;
   }
+  void FreeMemory(void* data) override { std::free(data); }
 
   const int64_t memory_bytes_ = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  int64_t allocated_bytes_ = 0;
-  Buffer workspace_;  // after the count that its destructor lowers
+  Buffer workspace_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cudnn_frontend.h>
 #include <fmt/format.h>
 
+#include <source_location>
 #include <unordered_map>
 #include <vector>
 
@@ -18,12 +19,7 @@ using Tensor = std::shared_ptr<frontend::graph::Tensor_attributes>;
 enum Operand : int64_t { kLeft = 1, kRight, kResult };
 
 void CheckCudnn(cudnnStatus_t status, const char* call, const char* file, int line) {
-  if (status == CUDNN_STATUS_SUCCESS) return;
-  int device = -1;
-  cudaGetDevice(&device);
-  throw Error(fmt::format("{} failed at {}:{} on CUDA device {}: {}", call, file, line, device,
-                          cudnnGetErrorString(status)),
-              "");
+  if (status != CUDNN_STATUS_SUCCESS) Fail(call, file, line, cudnnGetErrorString(status));
 }
 #define THINWIRE_CUDNN_CHECK(call) CheckCudnn((call), #call, __FILE__, __LINE__)
 
@@ -150,13 +146,12 @@ class Plan : public ConvolutionPlan {
     result->set_output(true).set_uid(kResult).set_dim(form.get_dim()).set_stride(form.get_stride());
   }
 
-  void Check(const char* call, frontend::error_t status) const {
+  void Check(const char* call, frontend::error_t status,
+             const std::source_location& place = std::source_location::current()) const {
     if (status.is_good()) return;
-    // Further lines are the reasons of every engine.
-    const std::string message = status.get_message();
-    throw Error(fmt::format("cuDNN's {} failed for the {}: {}", call, description_,
-                            message.substr(0, message.find('\n'))),
-                "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
+    Fail(fmt::format("cuDNN's {} for the {}", call, description_), place.file_name(),
+         static_cast<int>(place.line()), status.get_message(),
+         "CUDNN_LOGLEVEL_DBG=2 CUDNN_LOGDEST_DBG=stderr makes cuDNN say more");
   }
 
   cudnnHandle_t handle_;

@@ -26,10 +26,6 @@
 namespace thinwire {
 namespace {
 
-std::string Mebibytes(int64_t bytes) {
-  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
 class CudaDevice : public Device {
  public:
   explicit CudaDevice(int ordinal) {
@@ -61,37 +57,13 @@ class CudaDevice : public Device {
   bool host_visible() const override { return false; }
   std::string description() const override { return description_; }
 
-  Buffer Allocate(int64_t bytes) override {
-    MakeCurrent();
-    void* data = nullptr;
-    const cudaError_t status = bytes < 0
-                                   ? cudaErrorMemoryAllocation
-                                   : cudaMalloc(&data, static_cast<size_t>(bytes == 0 ? 1 : bytes));
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      size_t free = 0, total = 0;
-      cudaMemGetInfo(&free, &total);
-      throw Error(fmt::format("out of memory on CUDA device {}: asked for {} on top of {} in use, "
-                              "and {} of {} are free",
-                              queue_.device, Mebibytes(bytes), Mebibytes(allocated_bytes_),
-                              Mebibytes(static_cast<int64_t>(free)),
-                              Mebibytes(static_cast<int64_t>(total))),
-                  "use a smaller batch or model");
-    }
-    THINWIRE_CUDA_CHECK(status);
-    allocated_bytes_ += bytes;
-    Buffer buffer(this, data, bytes);
-    Zero(buffer.view(DataType::kUint8));
-    return buffer;
-  }
-
   void ReserveWorkspace(int64_t bytes) override {
     if (bytes <= workspace_.bytes()) return;
+    const MemoryScope scope(*this, MemoryUse::kWorkspace);
     workspace_ = Buffer();
     workspace_ = Allocate(bytes);
   }
   View workspace() override { return workspace_.view(DataType::kUint8); }
-  int64_t allocated_bytes() const override { return allocated_bytes_; }
 
   void CopyFromHost(const void* source, View destination) override {
     CopyBytes(source, destination.data, destination.size * SizeOf(destination.type),
@@ -224,17 +196,32 @@ class CudaDevice : public Device {
         cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind, queue_.stream));
   }
 
-  void Free(void* data, int64_t bytes) override {
+  void* AllocateMemory(int64_t bytes) override {
+    MakeCurrent();
+    void* data = nullptr;
+    const cudaError_t status = bytes < 0
+                                   ? cudaErrorMemoryAllocation
+                                   : cudaMalloc(&data, static_cast<size_t>(bytes == 0 ? 1 : bytes));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      size_t free = 0, total = 0;
+      cudaMemGetInfo(&free, &total);
+      RunOut(fmt::format("CUDA device {}", queue_.device), bytes, static_cast<int64_t>(free),
+             static_cast<int64_t>(total));
+    }
+    THINWIRE_CUDA_CHECK(status);
+    Zero({data, bytes, DataType::kUint8});
+    return data;
+  }
+  void FreeMemory(void* data) override {
     cudaSetDevice(queue_.device);
     cudaFree(data);  // waits for work that uses it
-    allocated_bytes_ -= bytes;
   }
 
   cuda::Queue queue_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
   std::string description_;
-  int64_t allocated_bytes_ = 0;
   Buffer workspace_, reduction_scratch_, reduction_result_;
 };
 

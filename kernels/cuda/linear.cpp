@@ -15,12 +15,7 @@ namespace cuda {
 namespace {
 
 void CheckCublas(cublasStatus_t status, const char* call, const char* file, int line) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  int device = -1;
-  cudaGetDevice(&device);
-  throw Error(fmt::format("{} failed at {}:{} on CUDA device {}: {}", call, file, line, device,
-                          cublasLtGetStatusString(status)),
-              "");
+  if (status != CUBLAS_STATUS_SUCCESS) Fail(call, file, line, cublasLtGetStatusString(status));
 }
 #define THINWIRE_CUBLAS_CHECK(call) CheckCublas((call), #call, __FILE__, __LINE__)
 

@@ -29,15 +29,23 @@ TEST(CpuDevice, MemoryIsAlignedZeroedAndCounted) {
 
 TEST(CpuDevice, OutOfMemorySaysHowMuchWasAsked) {
   const auto device = MakeCpuDevice(2);
-  for (const int64_t bytes : {int64_t{1} << 60, std::numeric_limits<int64_t>::max(), int64_t{-1}}) {
+  const MemoryScope scope(*device, MemoryUse::kOptimizer);
+  const Buffer held = device->Allocate(1000);
+  const std::pair<int64_t, const char*> requests[] = {
+      {int64_t{1} << 60, "asked for 1099511627776.0 MiB for optimizer state"},
+      {std::numeric_limits<int64_t>::max(), "asked for 8796093022208.0 MiB for optimizer state"},
+      {-1, "asked for -1 bytes for optimizer state"}};
+  for (const auto& [bytes, words] : requests) {
     try {
       device->Allocate(bytes);
       FAIL() << bytes << " bytes were given";
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(std::to_string(bytes)), std::string::npos);
+    } catch (const OutOfMemory& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find(words), std::string::npos) << message;
+      EXPECT_NE(message.find("1000 bytes for optimizer state"), std::string::npos) << message;
     }
   }
-  EXPECT_EQ(device->allocated_bytes(), 0);
+  EXPECT_EQ(device->allocated_bytes(), held.bytes());
 }
 
 TEST(CpuDevice, TheWorkspaceGrowsAndNeverShrinks) {

@@ -44,15 +44,6 @@ class RanksTest : public RunTest {
     }
     EXPECT_EQ(WithoutTimes(Steps(folder_ / a)), WithoutTimes(Steps(folder_ / b)));
   }
-  /// Of mpirun's own lines there is nothing to expect.
-  static ProgramResult OwnLines(ProgramResult result) {
-    std::istringstream lines(result.errors);
-    result.errors.clear();
-    for (std::string line; std::getline(lines, line);) {
-      if (line.rfind("thinwire: ", 0) == 0) result.errors += line + "\n";
-    }
-    return result;
-  }
 };
 
 // Nor is it trained on the CPU instead.

@@ -62,6 +62,16 @@ class RunTest : public ::testing::Test {
     }
   }
 
+  /// Of mpirun's own lines there is nothing to expect.
+  static ProgramResult OwnLines(ProgramResult result) {
+    std::istringstream lines(result.errors);
+    result.errors.clear();
+    for (std::string line; std::getline(lines, line);) {
+      if (line.rfind("thinwire: ", 0) == 0) result.errors += line + "\n";
+    }
+    return result;
+  }
+
   TemporaryFolder folder_;
 };
 
