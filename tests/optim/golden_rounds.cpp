@@ -9,6 +9,7 @@
 
 #include "datasets/libsvm.h"
 #include "models/logistic_regression.h"
+#include "tests/optim/method_cases.h"
 
 namespace thinwire {
 namespace {
@@ -62,13 +63,12 @@ void Compare(const std::string& where, double value, double expected, double rel
 bool HasData(const oracle::Case& golden_case) { return !FolderOf(golden_case.data).empty(); }
 
 std::vector<std::string> CompareRounds(const oracle::GoldenRow& row, const std::string& server,
-                                       bool mini_batches, int64_t rounds, Device& device,
-                                       Communicator& communicator) {
+                                       bool mini_batches, int64_t rounds, DataType type,
+                                       Device& device, Communicator& communicator) {
   const oracle::Case golden_case = *oracle::ParseCase(row.arguments);
   const SparseDataset data = LoadLibsvm(FolderOf(golden_case.data), {golden_case.data});
   const auto [begin, end] = RowsOfRank(data.rows, communicator.rank(), communicator.size());
-  ParameterArena arena(device, LogisticRegression::TensorSpecs(data.features, data.classes),
-                       DataType::kFloat64);
+  ParameterArena arena(device, LogisticRegression::TensorSpecs(data.features, data.classes), type);
   LogisticRegression model(arena, data.view(), data.classes, golden_case.lambda);
   OptimizerOptions options = golden_case.options;
   options.server = server;
@@ -93,15 +93,14 @@ std::vector<std::string> CompareRounds(const oracle::GoldenRow& row, const std::
     // The whole objective at the new point.
     const auto losses = communicator.AllGatherHost(model.LossAndGradient(begin, end));
     communicator.AllReduce(arena.gradients(), 1.0 / communicator.size(), Purpose::kMeasurement);
-    std::vector<double> gradient(static_cast<size_t>(arena.padded_size()));
-    device.CopyToHost(arena.gradients(), gradient.data());
+    const std::vector<double> gradient = ReadDoubles(device, arena.gradients());
     if (communicator.rank() != 0) continue;
     double loss = 0, squares = 0;
     for (const double value : losses) loss += value / communicator.size();
     for (const double value : gradient) squares += value * value;
     const std::string where =
         fmt::format("{} ({}), round {}: ", row.arguments, server, golden.round);
-    const double tolerance = std::max(1e-9, 10 * golden.sensitivity);
+    const double tolerance = oracle::Tolerance(type, golden.sensitivity);
     Compare(where + "the gradient norm", std::sqrt(squares), golden.gradient_norm, tolerance,
             findings);
     if (mini_batches) continue;

@@ -46,8 +46,8 @@ TEST_P(GoldenRoundsTest, FollowIndependentImplementation) {
     group.Run([&](int rank) {
       const auto device = MakeCpuDevice(1);
       const auto communicator = group.Join(rank, *device);
-      const auto found =
-          CompareRounds(row.golden, server, row.mini_batches, 1000, *device, *communicator);
+      const auto found = CompareRounds(row.golden, server, row.mini_batches, 1000,
+                                       DataType::kFloat64, *device, *communicator);
       if (rank == 0) findings = found;
     });
     for (const std::string& finding : findings) ADD_FAILURE() << finding;

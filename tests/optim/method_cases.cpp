@@ -118,17 +118,20 @@ void SetStart(ParameterArena& arena) {
   Fill(arena, arena.values(), [](int64_t i) { return 0.5 * Random(7, static_cast<uint64_t>(i)); });
 }
 
-std::vector<double> Values(const ParameterArena& arena) {
-  const View values = arena.values();
-  std::vector<double> result(static_cast<size_t>(values.size));
-  if (arena.type() == DataType::kFloat64) {
-    arena.device().CopyToHost(values, result.data());
+std::vector<double> ReadDoubles(Device& device, ConstView view) {
+  std::vector<double> result(static_cast<size_t>(view.size));
+  if (view.type == DataType::kFloat64) {
+    device.CopyToHost(view, result.data());
   } else {
     std::vector<float> floats(result.size());
-    arena.device().CopyToHost(values, floats.data());
+    device.CopyToHost(view, floats.data());
     std::copy(floats.begin(), floats.end(), result.begin());
   }
   return result;
+}
+
+std::vector<double> Values(const ParameterArena& arena) {
+  return ReadDoubles(arena.device(), arena.values());
 }
 
 uint64_t Checksum(const ParameterArena& arena) {

@@ -30,7 +30,9 @@ void SetGradient(ParameterArena& arena, int rank, int64_t step);
 /// Random values, the same on all ranks.
 void SetStart(ParameterArena& arena);
 
-/// The arena's values in host memory, as float64.
+/// float32 or float64 of a device in host memory, as float64.
+std::vector<double> ReadDoubles(Device& device, ConstView view);
+/// So the arena's values.
 std::vector<double> Values(const ParameterArena& arena);
 /// A checksum of the values' bits, padding included.
 uint64_t Checksum(const ParameterArena& arena);

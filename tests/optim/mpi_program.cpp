@@ -93,8 +93,8 @@ int CompareGolden(int64_t rounds, Communicator& communicator, Device& device) {
         continue;
       }
       for (const char* server : {"sharded", "central"}) {
-        const auto findings =
-            CompareRounds(row, server, mini_batches, rounds, device, communicator);
+        const auto findings = CompareRounds(row, server, mini_batches, rounds, DataType::kFloat64,
+                                            device, communicator);
         for (const std::string& finding : findings) std::printf("%s\n", finding.c_str());
         wrong += static_cast<int64_t>(findings.size());
         ++compared;

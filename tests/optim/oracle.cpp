@@ -1,5 +1,6 @@
 #include "tests/optim/oracle.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -63,6 +64,12 @@ std::vector<std::string> Cells(const std::string& line) {
 std::optional<std::string> Folder() {
   const char* folder = std::getenv("THINWIRE_TEST_ORACLE");
   return folder == nullptr ? std::nullopt : std::optional<std::string>(folder);
+}
+
+double Tolerance(DataType type, double sensitivity) {
+  if (type == DataType::kFloat64) return std::max(1e-9, 10 * sensitivity);
+  constexpr double kRoundoff32 = 0x1p-24, kRoundoff64 = 0x1p-53;
+  return 10 * std::max(sensitivity, kRoundoff64) * (kRoundoff32 / kRoundoff64);
 }
 
 std::optional<Case> ParseCase(const std::string& arguments) {

@@ -10,6 +10,11 @@
 
 namespace thinwire::oracle {
 
+/// How far rounding may take a run from the golden values, relative: ten times what rounding was
+/// measured to do in float64 (one roundoff at least), in units of the run's own type; in float64
+/// never below 1e-9. A tolerance above 1 would let anything pass.
+double Tolerance(DataType type, double sensitivity);
+
 /// One of its runs, as its arguments describe it.
 struct Case {
   std::string arguments;
