@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 
+#include "comm/failure.h"
 #include "kernels/device.h"
 #include "train/kernel_cases.h"
 #include "train/timing.h"
@@ -27,9 +28,9 @@ KernelOperands& Operands() {
 }
 
 double SecondsOf(const std::function<void()>& work) {
-  const double start = Seconds();
+  const double start = MonotonicSeconds();
   work();
-  return Seconds() - start;
+  return MonotonicSeconds() - start;
 }
 
 /// Times the kernel in turn with a copy and a read.

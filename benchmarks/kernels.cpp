@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/failure.h"
 #include "kernels/device.h"
 #include "train/kernel_cases.h"
 #include "train/timing.h"
@@ -34,9 +35,9 @@ KernelOperands& Operands(bool cached) {
 }
 
 double SecondsOf(const std::function<void()>& work) {
-  const double start = Seconds();
+  const double start = MonotonicSeconds();
   work();
-  return Seconds() - start;
+  return MonotonicSeconds() - start;
 }
 
 /// Times `kernel` in turn with a copy of `operands`' size: a machine that others use too changes

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
 #include "layers/convolution.h"
@@ -100,10 +101,10 @@ class Convolutions {
 
   template <typename Function>
   void Time(double& best, const Function& function) {
-    const double start = Seconds();
+    const double start = MonotonicSeconds();
     function();
     device_.Synchronize();
-    best = std::min(best, Seconds() - start);
+    best = std::min(best, MonotonicSeconds() - start);
   }
 
   Device& device_;
@@ -134,9 +135,9 @@ int Main(int argc, char** argv) {
   long peak_kilobytes = 0;
   for (std::string command; std::getline(std::cin, command);) {
     if (command == "step") {
-      const double start = Seconds();
+      const double start = MonotonicSeconds();
       run_step();
-      fmt::print("{{\"seconds\": {}}}\n", Seconds() - start);
+      fmt::print("{{\"seconds\": {}}}\n", MonotonicSeconds() - start);
       if (!convolutions) {
         rusage usage{};
         getrusage(RUSAGE_SELF, &usage);
@@ -150,11 +151,11 @@ int Main(int argc, char** argv) {
     } else if (command == "layers") {
       std::vector<std::tuple<std::string, LayerPhase, double>> starts;
       network.set_layer_callback([&](const std::string& layer, LayerPhase phase) {
-        starts.emplace_back(layer, phase, Seconds());
+        starts.emplace_back(layer, phase, MonotonicSeconds());
       });
       run_step();
       network.set_layer_callback({});
-      starts.emplace_back("end", LayerPhase::kBackward, Seconds());
+      starts.emplace_back("end", LayerPhase::kBackward, MonotonicSeconds());
       fmt::print("{{\"layers\": [");
       for (size_t i = 0; i + 1 < starts.size(); ++i) {
         const auto& [layer, phase, start] = starts[i];

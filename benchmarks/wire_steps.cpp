@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/failure.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
 #include "kernels/parameter_arena.h"
@@ -48,7 +49,7 @@ void Run(Communicator& communicator, Device& device, const OptimizerOptions& opt
     communicator.SetStep(step);
     communicator.Barrier();
     const Traffic before = communicator.traffic();
-    const double start = Seconds(), seconds = communicator.seconds();
+    const double start = MonotonicSeconds(), seconds = communicator.seconds();
     optimizer->BeginStep(1e-4);
     optimizer->Step(1e-4, {});
     const Traffic& after = communicator.traffic();
@@ -56,7 +57,7 @@ void Run(Communicator& communicator, Device& device, const OptimizerOptions& opt
                      after.total_received() - before.total_received());
     in_collectives.push_back(communicator.seconds() - seconds);
     communicator.Barrier();
-    whole.push_back(Seconds() - start);
+    whole.push_back(MonotonicSeconds() - start);
   }
   whole.erase(whole.begin(), whole.begin() + kUncounted);
   in_collectives.erase(in_collectives.begin(), in_collectives.begin() + kUncounted);

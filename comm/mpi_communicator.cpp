@@ -336,10 +336,9 @@ class MpiCommunicator : public Communicator {
     std::vector<MessagePart> receives = Parts(receive, bytes, size() - 1);
     CopyOwn(sends, receives);
     std::vector<int64_t> arrived(bytes.size());
+    arrived[static_cast<size_t>(rank())] = own;
     const auto work_on_arrived = [&](const MpiWire::Transfer& transfer) {
-      for (int r = 0; r < size(); ++r) {
-        arrived[static_cast<size_t>(r)] = r == rank() ? own : transfer.Arrived(r);
-      }
+      transfer.Arrived(arrived);
       return work(arrived);
     };
     state_.Exchange(receives, sends, Kind::kAllGather, {what, step()},

@@ -146,15 +146,21 @@ bool MpiWire::Transfer::Poll(std::vector<int>& heard, std::optional<MessageProbl
 
 bool MpiWire::Transfer::complete() const { return requests_->open == 0; }
 
-int64_t MpiWire::Transfer::Arrived(int rank) const {
-  int64_t bytes = 0;
+void MpiWire::Transfer::Arrived(std::span<int64_t> bytes) const {
+  int rank = -1;  // whose pieces these are; they follow each other
+  bool missing = false;
   for (size_t i = 0; i < requests_->pieces.size(); ++i) {
     const Requests::Piece& piece = requests_->pieces[i];
-    if (piece.rank != rank || piece.bytes < 0) continue;
-    if (requests_->requests[i] != MPI_REQUEST_NULL) break;
-    bytes += piece.bytes;
+    if (piece.bytes < 0) continue;
+    int64_t& arrived = bytes[static_cast<size_t>(piece.rank)];
+    if (piece.rank != rank) {
+      rank = piece.rank;
+      arrived = 0;
+      missing = false;
+    }
+    missing = missing || requests_->requests[i] != MPI_REQUEST_NULL;
+    if (!missing) arrived += piece.bytes;
   }
-  return bytes;
 }
 
 std::vector<int> MpiWire::Transfer::Missing() const {

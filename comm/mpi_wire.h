@@ -54,8 +54,8 @@ class MpiWire {
     /// `heard`.
     bool Poll(std::vector<int>& heard, std::optional<MessageProblem>& problem);
     bool complete() const;
-    /// How many of a rank's first bytes are here.
-    int64_t Arrived(int rank) const;
+    /// Sets, by rank, how many of its first bytes are here; of ranks that send nothing not at all.
+    void Arrived(std::span<int64_t> bytes) const;
     /// The ranks from which something is missing; if nothing is, those that did not take theirs.
     std::vector<int> Missing() const;
     /// Receives nothing that has not begun to arrive.

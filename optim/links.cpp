@@ -3,17 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 
 namespace thinwire {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 thread_local PhaseTimer* innermost_timer = nullptr;
 /// SynchronizedPhases'; null: none.
@@ -216,12 +212,12 @@ PhaseTimer::PhaseTimer(StepPhase phase, double& seconds)
       seconds_(seconds),
       outer_(std::exchange(innermost_timer, this)) {
   if (synchronized_device != nullptr) synchronized_device->Synchronize();
-  start_ = Now();
+  start_ = MonotonicSeconds();
 }
 
 PhaseTimer::~PhaseTimer() {
   if (synchronized_device != nullptr) synchronized_device->Synchronize();
-  const double life = Now() - start_;
+  const double life = MonotonicSeconds() - start_;
   seconds_ += life - inner_;
   if (outer_ != nullptr) outer_->inner_ += life;
   innermost_timer = outer_;

@@ -445,10 +445,10 @@ class SignDownlink : public Downlink {
   std::vector<int64_t> sum_counts_, word_counts_;  // of the ranks' messages
   Buffer all_sums_;
   bool words_sent_ = true;
-  std::vector<std::vector<SignSlice>>
-      slices_;                // a list a rank, if messages are decoded as they come
-  std::vector<size_t> next_;  // a rank's slice
-  View error_{};              // waits for the last message
+  // Of each rank, if messages are decoded as they come: its slices, and which is next.
+  std::vector<std::vector<SignSlice>> slices_;
+  std::vector<size_t> next_;
+  View error_{};  // waits for the last message
 };
 
 }  // namespace

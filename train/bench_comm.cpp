@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 #include "train/bench.h"
 
@@ -68,10 +69,10 @@ class CollectiveBench {
   /// Begins on all ranks together, and ends with the slowest.
   double TimeOf(const std::function<void()>& collective) {
     communicator_.Barrier();
-    const double start = Seconds();
+    const double start = MonotonicSeconds();
     collective();
     device_.Synchronize();
-    const std::vector<double> seconds = communicator_.AllGatherHost(Seconds() - start);
+    const std::vector<double> seconds = communicator_.AllGatherHost(MonotonicSeconds() - start);
     return *std::max_element(seconds.begin(), seconds.end());
   }
 

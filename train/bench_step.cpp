@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "comm/failure.h"
 #include "kernels/random.h"
 #include "layers/initialization.h"
 #include "models/models.h"
@@ -25,20 +26,20 @@ Phases TimePhases(SyntheticTraining& training, Device& device) {
   training.network().set_layer_callback([&](const std::string&, LayerPhase phase) {
     if (phase != LayerPhase::kBackward || backward_started != 0) return;
     device.Synchronize();
-    backward_started = Seconds();
+    backward_started = MonotonicSeconds();
   });
   device.Synchronize();
-  const double start = Seconds();
+  const double start = MonotonicSeconds();
   training.TakeGradient();
   device.Synchronize();
-  const double update_started = Seconds();
+  const double update_started = MonotonicSeconds();
   training.network().set_layer_callback({});
   {
     const SynchronizedPhases synchronized(device);
     training.Update();
     device.Synchronize();
   }
-  const double end = Seconds();
+  const double end = MonotonicSeconds();
   const StepCosts& costs = training.costs();
   const double known = costs.compress + costs.wire + costs.decode + costs.update;
   return {{"forward", backward_started - start},
@@ -90,19 +91,19 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
     device.Synchronize();
   };
   for (int i = 1; i < kWarmUp; ++i) step();
-  const double start = Seconds();
+  const double start = MonotonicSeconds();
   step();
   // All ranks take as many steps as rank 0 thinks fit.
   const TimingOptions timing = TimingOf(options);
-  const auto affordable = static_cast<int64_t>(timing.seconds / (Seconds() - start));
+  const auto affordable = static_cast<int64_t>(timing.seconds / (MonotonicSeconds() - start));
   const int64_t count = rank.communicator.AllGatherHost(
       std::clamp<int64_t>(affordable, timing.repetitions, 100'000))[0];
 
   std::vector<double> steps;
   for (int64_t i = 0; i < count; ++i) {
-    const double begin = Seconds();
+    const double begin = MonotonicSeconds();
     step();
-    steps.push_back(Seconds() - begin);
+    steps.push_back(MonotonicSeconds() - begin);
   }
   std::vector<Phases> samples;
   for (int64_t i = 0; i < count; ++i) samples.push_back(TimePhases(training, device));

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <span>
 #include <string>
 #include <utility>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
 #include "kernels/trace_range.h"
@@ -26,10 +26,6 @@ namespace {
 
 constexpr int64_t kDefaultEpochs = 10;
 constexpr uint64_t kOrderKey = 0x726f77733a6f7264;  // keeps apart from other uses of a seed
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// A rank's contiguous block of the rows. `starts` receives where they begin in it.
 SparseRows RowsOf(const SparseDataset& data, const Communicator& communicator,
@@ -165,7 +161,7 @@ int64_t RegressionTrainer::last_step() const {
 
 int RegressionTrainer::Run() {
   const StopSignalOfRank stop(rank_);
-  epoch_started_ = logged_at_ = Now();
+  epoch_started_ = logged_at_ = MonotonicSeconds();
   logged_step_ = step_;
   while (step_ < last_step()) {
     profiler_.BeforeStep(step_ + 1);
@@ -222,7 +218,7 @@ void RegressionTrainer::TakeGradient() {
     device_.Copy(known_gradient_.view(arena_.type()), arena_.gradients());
     return;
   }
-  const double start = Now();
+  const double start = MonotonicSeconds();
   if (full_batch()) {
     loss = model_.LossAndGradient(0, rows_.rows);
   } else {
@@ -241,7 +237,7 @@ void RegressionTrainer::TakeGradient() {
     loss = model_.LossAndGradient(
         std::span(order_).subspan(static_cast<size_t>(batch_index_) * size, size));
   }
-  gradient_seconds_ = Now() - start;
+  gradient_seconds_ = MonotonicSeconds() - start;
   if (!std::isfinite(loss)) {
     progress_.Finish();
     throw Error(fmt::format("training step {}: the loss is {}", step_ + 1, loss),
@@ -284,7 +280,7 @@ Evaluation RegressionTrainer::Objective(double* gradient_norm) {
 void RegressionTrainer::LogStep() {
   double gradient_norm = 0;
   const double loss = Objective(&gradient_norm).loss();
-  const double now = Now();
+  const double now = MonotonicSeconds();
   const int64_t epoch = batch_index_ == 0 ? epoch_ : epoch_ + 1;
   const double rows_per_second = static_cast<double>((step_ - logged_step_) * batch_rows()) *
                                  communicator_.size() / (now - logged_at_);
@@ -327,7 +323,7 @@ Evaluation RegressionTrainer::EvaluateTestSet() {
 }
 
 void RegressionTrainer::FinishEpoch() {
-  const double seconds = Now() - epoch_started_;
+  const double seconds = MonotonicSeconds() - epoch_started_;
   const int64_t steps = full_batch() ? step_ : steps_per_epoch_;
   EpochRecord record{.epoch = epoch_,
                      .step = step_,
@@ -346,7 +342,7 @@ void RegressionTrainer::FinishEpoch() {
                                                 record.test->loss(), 100 * record.test->top1())
                                   : ""));
   if (rank_.first()) logs_->Write(record);
-  epoch_started_ = Now();
+  epoch_started_ = MonotonicSeconds();
 }
 
 void RegressionTrainer::Save() {

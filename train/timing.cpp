@@ -1,14 +1,11 @@
 #include "train/timing.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
-namespace thinwire {
+#include "comm/failure.h"
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+namespace thinwire {
 
 double Median(std::vector<double> values) {
   const auto middle = values.begin() + std::ssize(values) / 2;
@@ -22,10 +19,10 @@ std::vector<double> MedianSeconds(Device& device, std::span<const std::function<
   constexpr double kLeast = 5e-3;
   const auto seconds_of = [&](const std::function<void()>& work, int times) {
     device.Synchronize();
-    const double start = Seconds();
+    const double start = MonotonicSeconds();
     for (int i = 0; i < times; ++i) work();
     device.Synchronize();
-    return (Seconds() - start) / times;
+    return (MonotonicSeconds() - start) / times;
   };
   std::vector<int> times;
   for (const auto& work : works) {
@@ -35,8 +32,8 @@ std::vector<double> MedianSeconds(Device& device, std::span<const std::function<
     times.push_back(std::clamp(static_cast<int>(std::ceil(least / once)), 1, 1000));
   }
   std::vector<std::vector<double>> samples(works.size());
-  const double end = Seconds() + options.seconds;
-  for (int i = 0; i < options.repetitions || Seconds() < end; ++i) {
+  const double end = MonotonicSeconds() + options.seconds;
+  for (int i = 0; i < options.repetitions || MonotonicSeconds() < end; ++i) {
     for (size_t w = 0; w < works.size(); ++w) {
       samples[w].push_back(seconds_of(works[w], times[w]));
     }

@@ -9,9 +9,6 @@
 
 namespace thinwire {
 
-/// A monotonic clock.
-double Seconds();
-
 double Median(std::vector<double> values);
 
 /// How long to repeat what is timed.

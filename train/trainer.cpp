@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <string>
 #include <utility>
 
+#include "comm/failure.h"
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
 #include "layers/initialization.h"
@@ -24,10 +24,6 @@ namespace thinwire {
 namespace {
 
 constexpr int64_t kDefaultEpochs = 10;
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 NetworkOptions TrainingNetwork(const Settings& settings) {
   return {.batch_size = *settings.batch_size,
@@ -92,7 +88,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       (batches_per_epoch_ + settings_.grad_accum_steps - 1) / settings_.grad_accum_steps;
   AllocateBuffers();
   network_.set_layer_callback([this](const std::string&, LayerPhase phase) {
-    if (phase == LayerPhase::kBackward && backward_started_ == 0) backward_started_ = Now();
+    if (phase == LayerPhase::kBackward && backward_started_ == 0) backward_started_ = MonotonicSeconds();
   });
 
   {
@@ -182,7 +178,7 @@ int64_t Trainer::last_step() const {
 
 int Trainer::Run() {
   const StopSignalOfRank stop(rank_);
-  epoch_started_ = logged_at_ = Now();
+  epoch_started_ = logged_at_ = MonotonicSeconds();
   while (step_ < last_step()) {
     profiler_.BeforeStep(step_ + 1);
     const StepResult result = Step();
@@ -259,7 +255,7 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
   // Each rank drops other activations.
   const auto pass = static_cast<uint64_t>(
       (step_ * settings_.grad_accum_steps + part) * communicator_.size() + communicator_.rank());
-  const double start = Now();
+  const double start = MonotonicSeconds();
   backward_started_ = 0;
   network_.ForwardBackward(gradient_scale, pass);
   const LossResult loss = [this] {
@@ -267,7 +263,7 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
     return network_.ReadLoss();
   }();
   result.forward += backward_started_ - start;
-  result.backward += Now() - backward_started_;
+  result.backward += MonotonicSeconds() - backward_started_;
   if (!std::isfinite(loss.loss_sum)) {
     progress_.Finish();
     const std::optional<std::string> layer = network_.FirstNonFiniteLayer(pass);
@@ -288,7 +284,7 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
 void Trainer::ShowStep(const StepResult& result) {
   const int64_t epoch = batch_index_ == 0 ? epoch_ : epoch_ + 1;  // of this step, counted from 1
   const auto ranks = static_cast<double>(communicator_.size());
-  const double now = Now();
+  const double now = MonotonicSeconds();
   ProgressStatus status{.epoch = epoch,
                         .epochs = epochs(),
                         .step = step_,
@@ -322,12 +318,12 @@ void Trainer::ShowStep(const StepResult& result) {
                             .forward = result.forward,
                             .backward = result.backward});
   }
-  logged_at_ = Now();
+  logged_at_ = MonotonicSeconds();
   images_since_log_ = 0;
 }
 
 void Trainer::FinishEpoch(double learning_rate) {
-  const double seconds = Now() - epoch_started_;
+  const double seconds = MonotonicSeconds() - epoch_started_;
   EpochRecord record{.epoch = epoch_,
                      .step = step_,
                      .learning_rate = learning_rate,
@@ -362,7 +358,7 @@ void Trainer::FinishEpoch(double learning_rate) {
     Save(best);
   }
   images_this_epoch_ = images_since_log_ = 0;
-  epoch_started_ = logged_at_ = Now();
+  epoch_started_ = logged_at_ = MonotonicSeconds();
 }
 
 }  // namespace thinwire

@@ -50,6 +50,7 @@ class RanksTest : public RunTest {
 TEST_F(RanksTest, AGpuThatIsNotThereIsAnError) {
   for (const Arguments& gpus : {Arguments{"--gpus", "99"}, {"--gpus", "99,98"}}) {
     ExpectFailure(RunProgram(TinyRun(folder_ / "run", gpus)), 2, {});
+    EXPECT_FALSE(fs::exists(folder_ / "run"));
   }
 }
 
