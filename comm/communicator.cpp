@@ -97,6 +97,17 @@ class Communicator::Account {
   double start_;
 };
 
+/// `work` whose time does not count as the collective's; none if it is none.
+ArrivalWork Communicator::Timed(Account& account, const ArrivalWork& work) {
+  if (!work) return {};
+  return [&](std::span<const int64_t> arrived) {
+    const double start = MonotonicSeconds();
+    const bool any = work(arrived);
+    account.Worked(start);
+    return any;
+  };
+}
+
 View Communicator::Scratch(int64_t elements, DataType type) {
   const int64_t bytes = elements * SizeOf(type);
   if (scratch_.bytes() < bytes) {
@@ -134,22 +145,17 @@ void Communicator::AllGather(ConstView send, View receive, std::span<const int64
   CheckOwnPart(counts, rank_, send.size);
   Account account(*this, purpose);
   const auto bytes = InBytes(counts, receive.type);
-  const ArrivalWork timed = [&](std::span<const int64_t> arrived) {
-    const double start = MonotonicSeconds();
-    const bool any = work(arrived);
-    account.Worked(start);
-    return any;
-  };
-  AllGatherOnDevice(send, receive, bytes, work ? timed : work, "all-gather");
+  AllGatherOnDevice(send, receive, bytes, Timed(account, work), "all-gather");
   account.Gathered(bytes);
 }
 
 void Communicator::AllGatherHost(std::span<const std::byte> send, std::span<std::byte> receive,
-                                 std::span<const int64_t> bytes, Purpose purpose) {
+                                 std::span<const int64_t> bytes, Purpose purpose,
+                                 const ArrivalWork& work) {
   CheckCounts(bytes, size_, AsView(receive), "all-gather");
   CheckOwnPart(bytes, rank_, std::ssize(send));
   Account account(*this, purpose);
-  DoAllGather(send.data(), receive.data(), bytes, {}, "all-gather");
+  DoAllGather(send.data(), receive.data(), bytes, Timed(account, work), "all-gather");
   account.Gathered(bytes);
 }
 

@@ -84,7 +84,7 @@ class Communicator {
                     std::span<std::byte> receive, std::span<const int64_t> receive_bytes,
                     Purpose purpose);
   void AllGatherHost(std::span<const std::byte> send, std::span<std::byte> receive,
-                     std::span<const int64_t> bytes, Purpose purpose);
+                     std::span<const int64_t> bytes, Purpose purpose, const ArrivalWork& work = {});
   /// Single values, as control messages.
   std::vector<double> AllGatherHost(double value);
   std::vector<int64_t> AllGatherHost(int64_t value);
@@ -135,6 +135,7 @@ class Communicator {
 
  private:
   class Account;
+  static ArrivalWork Timed(Account& account, const ArrivalWork& work);
   View Scratch(int64_t elements, DataType type);
 
   int rank_, size_;

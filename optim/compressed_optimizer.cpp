@@ -55,10 +55,17 @@ void CompressedOptimizer::UpdateWith(AdamUpdate& update, double learning_rate, V
 
 void CompressedOptimizer::UpdateWith(MomentumUpdate& update, double learning_rate, View gradient,
                                      View buffer) {
+  UpdateWith(update, learning_rate, gradient, buffer, {0, arena_.padded_size()});
+}
+
+void CompressedOptimizer::UpdateWith(MomentumUpdate& update, double learning_rate, View gradient,
+                                     View buffer, const Range& range) {
   PhaseTimer timer(costs_.update);
   for (const ParameterGroup& group : groups()) {
     update.common = Common(group, learning_rate);
-    device().Update(update, group.Of(gradient), group.Of(buffer), group.Of(values()));
+    const ParameterGroup part = group.Within(range);
+    if (part.size == 0) continue;
+    device().Update(update, part.Of(gradient), part.Of(buffer), part.Of(values()));
   }
 }
 

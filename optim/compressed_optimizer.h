@@ -36,6 +36,9 @@ class CompressedOptimizer : public ArenaOptimizer {
   void UpdateWith(AdamUpdate& update, double learning_rate, View gradient, View momentum,
                   View variance, View max_variance);
   void UpdateWith(MomentumUpdate& update, double learning_rate, View gradient, View buffer);
+  /// The same for a range of the arena.
+  void UpdateWith(MomentumUpdate& update, double learning_rate, View gradient, View buffer,
+                  const Range& range);
   /// The same behind `estimate` += what the servers sent, in one pass where that is possible.
   void ReceiveAndUpdate(AdamUpdate& update, double learning_rate, View estimate, View momentum,
                         View variance, View max_variance);

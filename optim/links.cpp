@@ -115,9 +115,10 @@ class MixedDownlink : public Downlink {
     b_->Receive(y);
     if (then) then({0, y.size});
   }
-  void ReceiveAdd(double factor, View y) override {
+  void ReceiveAdd(double factor, View y, const RangeWork& then) override {
     a_->ReceiveAdd(factor, y);
     b_->ReceiveAdd(factor, y);
+    if (then) then({0, y.size});
   }
 
  private:
@@ -128,9 +129,12 @@ class MixedDownlink : public Downlink {
 
 void Downlink::ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum,
                                 View variance, View max_variance, View x) {
-  ReceiveAdd(1, estimate);
-  PhaseTimer timer(context_.costs.update);
-  context_.device().Update(update, estimate, momentum, variance, max_variance, x);
+  const auto of = [](View view, const Range& range) { return view ? Slice(view, range) : view; };
+  ReceiveAdd(1, estimate, [&](const Range& range) {
+    PhaseTimer timer(context_.costs.update);
+    context_.device().Update(update, of(estimate, range), of(momentum, range), of(variance, range),
+                             of(max_variance, range), of(x, range));
+  });
 }
 
 void Downlink::SendMean(Uplink& uplink, View scratch) {
@@ -147,6 +151,15 @@ void Downlink::SendMeanError(Uplink& uplink, View error) {
   Settle();
   uplink.Mean(true, error);
   SendError(error);
+}
+
+std::vector<Range> SlicesOf(const Range& shard) {
+  constexpr int64_t kElements = int64_t{1} << 18;
+  std::vector<Range> slices;
+  for (int64_t begin = shard.begin; begin < shard.end; begin += kElements) {
+    slices.push_back({begin, std::min(begin + kElements, shard.end)});
+  }
+  return slices;
 }
 
 LinkTensors WholeArena(const ParameterArena& arena) {

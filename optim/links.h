@@ -92,8 +92,8 @@ class Downlink {
   /// the wire still carries other parts, if the link can do so.
   using RangeWork = std::function<void(const Range&)>;
   virtual void Receive(View y, const RangeWork& then = {}) = 0;
-  /// y += factor * q.
-  virtual void ReceiveAdd(double factor, View y) = 0;
+  /// y += factor * q, and `then` likewise.
+  virtual void ReceiveAdd(double factor, View y, const RangeWork& then = {}) = 0;
   /// estimate += q, then the update with the estimate as gradient, over the whole arena.
   virtual void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum,
                                 View variance, View max_variance, View x);
@@ -109,6 +109,11 @@ struct LinkTensors {
   std::vector<Range> ranges;
   int64_t count = 0;
 };
+
+/// Parts of a shard that are decoded by themselves while other parts are still on the wire: small
+/// enough that a thin wire is not kept waiting, and large enough that starting threads for each
+/// does not show.
+std::vector<Range> SlicesOf(const Range& shard);
 
 /// The whole arena, padding included, as one range.
 LinkTensors WholeArena(const ParameterArena& arena);

@@ -28,15 +28,17 @@ void MarkovOptimizer::Follow(const CompressionInput& v) {
 
 void MarkovOptimizer::ReplyAndDescend(double learning_rate) {
   Uplink& link = full_uplink_ && step_ == 1 ? *full_uplink_ : uplink();
+  const auto descend = [&](const Range& range) {
+    UpdateWith(update_, learning_rate, common_estimate_, buffer_, range);
+  };
   if (single_way()) {
     link.Mean(true, server_estimate_);
     downlink().Send(server_estimate_);
-    downlink().Receive(common_estimate_);
+    downlink().Receive(common_estimate_, descend);
   } else {
     downlink().SendMeanDifference(link, server_estimate_, Shard(common_estimate_));
-    downlink().ReceiveAdd(1, common_estimate_);
+    downlink().ReceiveAdd(1, common_estimate_, descend);
   }
-  UpdateWith(update_, learning_rate, common_estimate_, buffer_);
 }
 
 }  // namespace thinwire

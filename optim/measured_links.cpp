@@ -102,7 +102,9 @@ class MeasuredDownlink : public Downlink {
     link_->SendMeanError(uplink, error);
   }
   void Receive(View y, const RangeWork& then) override { link_->Receive(y, then); }
-  void ReceiveAdd(double factor, View y) override { link_->ReceiveAdd(factor, y); }
+  void ReceiveAdd(double factor, View y, const RangeWork& then) override {
+    link_->ReceiveAdd(factor, y, then);
+  }
   void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
                         View max_variance, View x) override {
     link_->ReceiveAndUpdate(update, estimate, momentum, variance, max_variance, x);

@@ -83,10 +83,6 @@ View Typed(View bytes, int64_t offset, int64_t count, DataType type) {
   return {bytes.as<std::byte>() + offset, count, type};
 }
 
-/// Elements that are decoded at once while other words are still on the wire: few enough that a
-/// thin wire is not kept waiting, and many enough that starting threads for them does not show.
-constexpr int64_t kSliceElements = int64_t{1} << 18;
-
 /// A part of a shard's signs that is decoded by itself.
 struct SignSlice {
   Range range;        // in the whole vector
@@ -319,10 +315,11 @@ class SignDownlink : public Downlink {
            });
   }
 
-  void ReceiveAdd(double factor, View y) override {
+  void ReceiveAdd(double factor, View y, const RangeWork& then) override {
     Decode(context_.costs.decode,
            [&](SignCompression& compression, const SignMessage& message, const Range& range) {
              compression.Add(message, factor, Slice(y, range));
+             if (then) then(range);
            });
   }
 
@@ -347,8 +344,7 @@ class SignDownlink : public Downlink {
     for (int rank = 0; rank < context_.shards.ranks(); ++rank) {
       const Range& shard = context_.shards[rank];
       std::vector<SignSlice>& slices = slices_.emplace_back();
-      for (int64_t begin = shard.begin; begin < shard.end; begin += kSliceElements) {
-        const Range range{begin, std::min(begin + kSliceElements, shard.end)};
+      for (const Range& range : SlicesOf(shard)) {
         ShardShape shape(whole_, range, scaled_);
         auto compression = device().MakeSignCompression(shape.shape);
         slices.push_back({range, (range.end - shard.begin) / kWordBits * kWordBytes,

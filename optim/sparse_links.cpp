@@ -3,10 +3,12 @@
 //
 // Uplink, a message to each server: those of the worker's K elements that lie in its shard
 // (optim/sparse_coding.h), and before it the message's length.
-// Downlink, likewise from each server. The K of a Top-K are the largest of the whole vector: each
-// server finds its shard's, and the ranks agree on the threshold (optim/sharded_top_k.h).
-// Rand-K's indices are not sent, since everyone can draw them again.
-// Paper bits: Top-K 64 an element, Rand-K 32 an element and 64 for the seed.
+// Downlink, messages from each server, one a slice of its shard, so that slices can be decoded
+// while the wire still carries others, and before them their lengths: all are sent when they are
+// asked for. The K of a Top-K are the largest of the whole vector: each server finds its shard's,
+// and the ranks agree on the threshold (optim/sharded_top_k.h). Rand-K's indices are not sent,
+// since everyone can draw them again. Paper bits: Top-K 64 an element, Rand-K 32 an element and 64
+// for the seed.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -65,19 +67,35 @@ struct SparseVector {
   Buffer indices_, values_;
 };
 
-/// The same in host memory, with values of the vector's type.
-struct HostSparse {
-  std::vector<int32_t> indices;
-  std::vector<std::byte> values;
-  DataType type = DataType::kFloat32;
+/// The same in host memory. Its memory stays however few elements are in use.
+class HostSparse {
+ public:
+  explicit HostSparse(DataType type) : type_(type) {}
 
-  int64_t count() const { return static_cast<int64_t>(indices.size()); }
+  int64_t count() const { return count_; }
+  /// Elements that are new hold anything.
   void Resize(int64_t count) {
-    indices.resize(static_cast<size_t>(count));
-    values.resize(static_cast<size_t>(count * SizeOf(type)));
+    count_ = count;
+    if (count <= std::ssize(indices_)) return;
+    indices_.resize(static_cast<size_t>(count));
+    values_.resize(static_cast<size_t>(count * SizeOf(type_)));
   }
-  View index_view() { return {indices.data(), count(), DataType::kInt32}; }
-  View value_view() { return {values.data(), count(), type}; }
+  void SetIndices(std::span<const int32_t> indices) {
+    Resize(std::ssize(indices));
+    std::copy(indices.begin(), indices.end(), indices_.begin());
+  }
+  void MoveIndices(int64_t by) {
+    for (int32_t& index : index_span()) index += static_cast<int32_t>(by);
+  }
+  std::span<int32_t> index_span() { return {indices_.data(), static_cast<size_t>(count_)}; }
+  View indices() { return {indices_.data(), count_, DataType::kInt32}; }
+  View values() { return {values_.data(), count_, type_}; }
+
+ private:
+  DataType type_;
+  int64_t count_ = 0;
+  std::vector<int32_t> indices_;
+  std::vector<std::byte> values_;
 };
 
 /// What both directions share: formats, and the choice of elements.
@@ -87,13 +105,13 @@ class SparseLink {
       : context_(context),
         tensors_(tensors),
         random_(random),
-        k_(ChosenCount(context.options, tensors)) {
+        k_(ChosenCount(context.options, tensors)),
+        host_(context.type()) {
     const std::string& values = context.options.value_type;
     if (values == "bf16") format_.values = ValueType::kBF16;
     if (values == "f16") format_.values = ValueType::kF16;
     if (context.options.index_coding == "packed") format_.indices = IndexCoding::kPacked;
     if (random) format_.indices = IndexCoding::kNone;
-    host_.type = context.type();
   }
 
   Device& device() const { return context_.device(); }
@@ -112,13 +130,33 @@ class SparseLink {
 
   void Download(const SparseVector& sparse, HostSparse& host) const {
     host.Resize(sparse.count);
-    device().CopyToHost(sparse.indices(), host.indices.data());
-    device().CopyToHost(sparse.values(), host.values.data());
+    device().CopyToHost(sparse.indices(), host.indices().data);
+    device().CopyToHost(sparse.values(), host.values().data);
   }
   void Upload(HostSparse& host, SparseVector& sparse) const {
     sparse.count = host.count();
-    device().CopyFromHost(host.indices.data(), sparse.indices());
-    device().CopyFromHost(host.values.data(), sparse.values());
+    device().CopyFromHost(host.indices().data, sparse.indices());
+    device().CopyFromHost(host.values().data, sparse.values());
+  }
+
+  /// Appends a message of host_'s elements within `range` to outgoing_; its bytes.
+  int32_t Encode(const Range& range) {
+    const auto part = Within(host_.index_span(), range);
+    const int64_t first = part.data() - host_.index_span().data();
+    const size_t before = outgoing_.size();
+    EncodeSparse(host_.indices().Slice(first, std::ssize(part)),
+                 host_.values().Slice(first, std::ssize(part)), range, format_, outgoing_);
+    return static_cast<int32_t>(outgoing_.size() - before);
+  }
+
+  /// @throws Error if rank `sender` cannot mean that length of `count` elements within `range`.
+  void CheckLength(size_t sender, int32_t length, int64_t count, const Range& range) const {
+    const int64_t most = MaxSparseBytes(count, range, format_, context_.type());
+    if (length >= 0 && length <= most) return;
+    throw Error(fmt::format("step {}: rank {} announces a message of {} bytes, where {} are the "
+                            "most",
+                            context_.step, sender, length, most),
+                "the checkpoints are intact; look at that rank's build and settings");
   }
 
   /// Decodes a message of elements within `range` into `host`, appending. `drawn`: Rand-K's
@@ -127,8 +165,8 @@ class SparseLink {
               std::span<const int32_t> drawn, int64_t most, int sender, HostSparse& host) const {
     const int64_t before = host.count();
     host.Resize(before + (random_ ? static_cast<int64_t>(drawn.size()) : most));
-    const View indices = host.index_view().Slice(before, host.count() - before);
-    const View values = host.value_view().Slice(before, host.count() - before);
+    const View indices = host.indices().Slice(before, host.count() - before);
+    const View values = host.values().Slice(before, host.count() - before);
     if (random_) std::copy(drawn.begin(), drawn.end(), indices.as<int32_t>());
     int64_t count = 0;
     try {
@@ -150,9 +188,9 @@ class SparseLink {
   void Round(SparseVector& sparse) {
     if (format_.values == ValueType::kFull) return;
     host_.Resize(sparse.count);
-    device().CopyToHost(sparse.values(), host_.values.data());
-    RoundValues(format_.values, host_.value_view());
-    device().CopyFromHost(host_.values.data(), sparse.values());
+    device().CopyToHost(sparse.values(), host_.values().data);
+    RoundValues(format_.values, host_.values());
+    device().CopyFromHost(host_.values().data, sparse.values());
   }
 
   void CheckFinite(const SparseVector& sparse) const {
@@ -251,14 +289,7 @@ class SparseUplink : public Uplink, private SparseLink {
       Download(sent_, host_);
       outgoing_.clear();
       for (size_t rank = 0; rank < ranks; ++rank) {
-        const Range& shard = context_.shards[static_cast<int>(rank)];
-        const auto part = Within(host_.indices, shard);
-        const int64_t first = part.data() - host_.indices.data();
-        const auto count = static_cast<int64_t>(part.size());
-        const size_t before = outgoing_.size();
-        EncodeSparse(host_.index_view().Slice(first, count), host_.value_view().Slice(first, count),
-                     shard, format_, outgoing_);
-        lengths[rank] = static_cast<int32_t>(outgoing_.size() - before);
+        lengths[rank] = Encode(context_.shards[static_cast<int>(rank)]);
       }
     }
     context_.costs.coded_bits_up += 8 * static_cast<int64_t>(outgoing_.size());
@@ -268,7 +299,9 @@ class SparseUplink : public Uplink, private SparseLink {
       communicator.AllToAllHost(std::as_bytes(std::span(lengths)), words,
                                 std::as_writable_bytes(std::span(incoming_lengths)), words,
                                 Purpose::kControl);
-      CheckLengths(incoming_lengths);
+      for (size_t rank = 0; rank < ranks; ++rank) {
+        CheckLength(rank, incoming_lengths[rank], received_[0].capacity(), own_shard());
+      }
       const std::vector<int64_t> sending(lengths.begin(), lengths.end());
       const std::vector<int64_t> receiving(incoming_lengths.begin(), incoming_lengths.end());
       incoming_.resize(
@@ -283,21 +316,9 @@ class SparseUplink : public Uplink, private SparseLink {
       host_.Resize(0);
       Decode({incoming_.data() + start, length}, own_shard(), Within(drawn_, own_shard()),
              received_[rank].capacity(), static_cast<int>(rank), host_);
-      for (int32_t& index : host_.indices) index -= static_cast<int32_t>(own_shard().begin);
+      host_.MoveIndices(-own_shard().begin);
       Upload(host_, received_[rank]);
       start += length;
-    }
-  }
-
-  void CheckLengths(const std::vector<int32_t>& lengths) const {
-    const int64_t most =
-        MaxSparseBytes(received_[0].capacity(), own_shard(), format_, context_.type());
-    for (size_t rank = 0; rank < lengths.size(); ++rank) {
-      if (lengths[rank] >= 0 && lengths[rank] <= most) continue;
-      throw Error(fmt::format("step {}: rank {} announces a message of {} bytes, where {} are the "
-                              "most",
-                              context_.step, rank, lengths[rank], most),
-                  "the checkpoints are intact; look at that rank's build and settings");
     }
   }
 
@@ -315,23 +336,29 @@ class SparseDownlink : public Downlink, private SparseLink {
         SparseLink(context, tensors, random),
         own_ranges_(RangesWithin(tensors, context.own_shard())),
         chosen_(context.device(), std::min(k_, ElementsOf(own_ranges_)), context.type()),
-        received_(context.device(), k_, context.type()) {
+        received_(context.device(), k_, context.type()),
+        sharded_top_k_(k_, context.device(), context.communicator) {
     if (!random && chosen_.capacity() > 0) {
       top_k_ = device().MakeTopK({.size = own_shard().size(),
                                   .ranges = own_ranges_,
                                   .k = chosen_.capacity(),
                                   .type = context.type()});
     }
+    for (int rank = 0; rank < context.communicator.size(); ++rank) {
+      const std::vector<Range> ranges = SlicesOf(context.shards[rank]);
+      for (const Range& range : ranges) slices_.push_back({.range = range, .rank = rank});
+      length_bytes_.push_back(std::ssize(ranges) * SizeOf(DataType::kInt32));
+    }
   }
 
   void Send(ConstView v) override {
     Choose({.values = v}, {}, 0);
-    Gather();
+    Encode();
   }
 
   void SendDifference(ConstView v, View target) override {
     Choose({.values = v}, target, -1);
-    Gather();
+    Encode();
   }
 
   void SendError(View error) override {
@@ -340,34 +367,47 @@ class SparseDownlink : public Downlink, private SparseLink {
       PhaseTimer timer(context_.costs.compress);
       chosen_.AddTo(-1, error);
     }
-    Gather();
+    Encode();
   }
 
   void Receive(View y, const RangeWork& then) override {
-    PhaseTimer timer(context_.costs.decode);
-    for (const Range& range : tensors_.ranges) device().Zero(Slice(y, range));
-    received_.AddTo(1, y);
-    if (then) then({0, y.size});
+    Decode([&](const Range& range) {
+      for (const Range& part : RangesWithin(tensors_, range)) {
+        device().Zero(Slice(Slice(y, range), part));
+      }
+      received_.AddTo(1, y);
+      if (then) then(range);
+    });
   }
 
-  void ReceiveAdd(double factor, View y) override {
-    PhaseTimer timer(context_.costs.decode);
-    received_.AddTo(factor, y);
+  void ReceiveAdd(double factor, View y, const RangeWork& then) override {
+    Decode([&](const Range& range) {
+      received_.AddTo(factor, y);
+      if (then) then(range);
+    });
   }
 
  private:
   using SparseLink::context_;
+
+  /// A part of a server's message, which can be decoded by itself.
+  struct SparseSlice {
+    Range range{};
+    int rank = 0;
+    int64_t begin = 0, bytes = 0;  // in incoming_
+    int64_t end_bytes = 0;         // of its rank's message, from which on it is whole
+    bool decoded = false;
+  };
 
   /// Leaves this shard's part of the choice in chosen_, with indices from the shard's begin.
   void Choose(const CompressionInput& v, ConstView state, int state_factor) {
     PhaseTimer timer(context_.costs.compress);
     if (random_) {
       Draw(0, Direction::kDown, drawn_);
-      const auto part = Within(drawn_, own_shard());
-      host_.indices.assign(part.begin(), part.end());
-      for (int32_t& index : host_.indices) index -= static_cast<int32_t>(own_shard().begin);
+      host_.SetIndices(Within(drawn_, own_shard()));
+      host_.MoveIndices(-own_shard().begin);
       chosen_.count = host_.count();
-      device().CopyFromHost(host_.indices.data(), chosen_.indices());
+      device().CopyFromHost(host_.indices().data, chosen_.indices());
       device().Gather(v, state, state_factor, chosen_.indices(), chosen_.values());
       CheckFinite(chosen_);
     } else {
@@ -380,82 +420,108 @@ class SparseDownlink : public Downlink, private SparseLink {
   }
 
   void ChooseAcrossRanks() {
-    Candidates candidates;
-    const auto count = static_cast<size_t>(chosen_.count);
-    candidates.indices.resize(count);
-    candidates.values.resize(count);
-    device().CopyToHost(chosen_.indices(), candidates.indices.data());
-    if (context_.type() == DataType::kFloat64) {
-      device().CopyToHost(chosen_.values(), candidates.values.data());
-    } else {
-      std::vector<float> values(count);
-      device().CopyToHost(chosen_.values(), values.data());
-      std::copy(values.begin(), values.end(), candidates.values.begin());
-    }
-    SelectAcrossRanks(candidates, k_, context_.type(), device(), context_.communicator);
-
-    host_.Resize(static_cast<int64_t>(candidates.indices.size()));
-    host_.indices = candidates.indices;
-    const View values = host_.value_view();
-    if (context_.type() == DataType::kFloat64) {
-      std::copy(candidates.values.begin(), candidates.values.end(), values.as<double>());
-    } else {
-      std::transform(candidates.values.begin(), candidates.values.end(), values.as<float>(),
-                     [](double value) { return static_cast<float>(value); });
-    }
+    Download(chosen_, host_);
+    host_.Resize(sharded_top_k_.Select(host_.indices(), host_.values()));
     Upload(host_, chosen_);
   }
 
-  void Gather() {
-    Communicator& communicator = context_.communicator;
+  void Encode() {
+    PhaseTimer timer(context_.costs.compress);
     context_.costs.paper_bits_down += paper_bits();
-    {
-      PhaseTimer timer(context_.costs.compress);
-      Download(chosen_, host_);
-      for (int32_t& index : host_.indices) index += static_cast<int32_t>(own_shard().begin);
-      outgoing_.clear();
-      EncodeSparse(host_.index_view(), host_.value_view(), own_shard(), format_, outgoing_);
+    Download(chosen_, host_);
+    host_.MoveIndices(own_shard().begin);
+    outgoing_.clear();
+    lengths_.clear();
+    for (const SparseSlice& slice : slices_) {
+      if (slice.rank != context_.communicator.rank()) continue;
+      lengths_.push_back(SparseLink::Encode(slice.range));
     }
-    std::vector<int64_t> lengths;
-    {
-      PhaseTimer timer(context_.costs.wire);
-      lengths = communicator.AllGatherHost(static_cast<int64_t>(outgoing_.size()));
-      for (size_t rank = 0; rank < lengths.size(); ++rank) CheckLength(rank, lengths[rank]);
-      incoming_.resize(
-          static_cast<size_t>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0})));
-      communicator.AllGatherHost(outgoing_, incoming_, lengths, Purpose::kDownlink);
-    }
-    context_.costs.coded_bits_down += 8 * static_cast<int64_t>(incoming_.size());
-
-    PhaseTimer timer(context_.costs.decode);
-    host_.Resize(0);
-    size_t start = 0;
-    for (size_t rank = 0; rank < lengths.size(); ++rank) {
-      const Range& shard = context_.shards[static_cast<int>(rank)];
-      const auto length = static_cast<size_t>(lengths[rank]);
-      Decode({incoming_.data() + start, length}, shard, Within(drawn_, shard),
-             std::min(k_ - host_.count(), shard.size()), static_cast<int>(rank), host_);
-      start += length;
-    }
-    Upload(host_, received_);
+    sent_ = false;
   }
 
-  void CheckLength(size_t rank, int64_t length) const {
-    const Range& shard = context_.shards[static_cast<int>(rank)];
-    const int64_t most =
-        MaxSparseBytes(std::min(k_, shard.size()), shard, format_, context_.type());
-    if (length >= 0 && length <= most) return;
-    throw Error(fmt::format("step {}: rank {} announces a message of {} bytes, where {} are the "
-                            "most",
-                            context_.step, rank, length, most),
-                "the checkpoints are intact; look at that rank's build and settings");
+  /// Calls apply(range) with received_ the elements within the range: everything, or one slice
+  /// after the other as they arrive.
+  template <typename Function>
+  void Decode(const Function& apply) {
+    for (SparseSlice& slice : slices_) slice.decoded = false;
+    decoded_ = 0;
+    if (!sent_) {
+      sent_ = true;
+      PhaseTimer timer(context_.costs.wire);
+      Exchange([&](std::span<const int64_t> arrived) { return DecodeArrived(arrived, apply); });
+    }
+    for (size_t first = 0, last = 0; first < slices_.size(); first = last) {
+      last = first + 1;
+      if (slices_[first].decoded) continue;
+      while (last < slices_.size() && !slices_[last].decoded) ++last;
+      DecodeSlices(first, last, apply);
+    }
+  }
+
+  void Exchange(const ArrivalWork& work) {
+    Communicator& communicator = context_.communicator;
+    std::vector<int32_t> lengths(slices_.size());
+    communicator.AllGatherHost(std::as_bytes(std::span(lengths_)),
+                               std::as_writable_bytes(std::span(lengths)), length_bytes_,
+                               Purpose::kControl);
+    int64_t begin = 0;
+    std::vector<int64_t> bytes(length_bytes_.size());
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      SparseSlice& slice = slices_[i];
+      const auto rank = static_cast<size_t>(slice.rank);
+      CheckLength(rank, lengths[i], MostOf(slice), slice.range);
+      slice.begin = begin;
+      slice.bytes = lengths[i];
+      slice.end_bytes = bytes[rank] += slice.bytes;
+      begin += slice.bytes;
+    }
+    incoming_.resize(static_cast<size_t>(begin));
+    context_.costs.coded_bits_down += 8 * begin;
+    communicator.AllGatherHost(outgoing_, incoming_, bytes, Purpose::kDownlink,
+                               device().host_visible() ? work : ArrivalWork());
+  }
+
+  int64_t MostOf(const SparseSlice& slice) const { return std::min(k_, slice.range.size()); }
+
+  template <typename Function>
+  bool DecodeArrived(std::span<const int64_t> arrived, const Function& apply) {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const SparseSlice& slice = slices_[i];
+      if (slice.decoded || slice.end_bytes > arrived[static_cast<size_t>(slice.rank)]) continue;
+      DecodeSlices(i, i + 1, apply);
+      return true;
+    }
+    return false;
+  }
+
+  /// Slices [first, last), which are neighbours, at once.
+  template <typename Function>
+  void DecodeSlices(size_t first, size_t last, const Function& apply) {
+    PhaseTimer timer(context_.costs.decode);
+    host_.Resize(0);
+    for (size_t i = first; i < last; ++i) {
+      SparseSlice& slice = slices_[i];
+      slice.decoded = true;
+      SparseLink::Decode({incoming_.data() + slice.begin, static_cast<size_t>(slice.bytes)},
+                         slice.range, Within(drawn_, slice.range),
+                         std::min(k_ - decoded_ - host_.count(), MostOf(slice)), slice.rank, host_);
+    }
+    decoded_ += host_.count();
+    Upload(host_, received_);
+    apply(Range{slices_[first].range.begin, slices_[last - 1].range.end});
   }
 
   const std::vector<Range> own_ranges_;
   SparseVector chosen_;    // of this rank's shard
-  SparseVector received_;  // of the whole vector
+  SparseVector received_;  // of the slices that were decoded last
   std::unique_ptr<TopK> top_k_;
+  ShardedTopK sharded_top_k_;
   std::vector<int32_t> drawn_;
+  std::vector<SparseSlice> slices_;    // of all ranks' messages, rising
+  std::vector<int64_t> length_bytes_;  // of each rank, for the lengths of its slices
+  std::vector<int32_t> lengths_;       // of this rank's
+  bool sent_ = true;
+  int64_t decoded_ = 0;  // elements, so far
 };
 
 }  // namespace

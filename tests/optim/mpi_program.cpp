@@ -1,8 +1,7 @@
 // A program for mpirun to start: the checks of the distributed methods with processes as ranks.
 //   optim_mpi_program replicas   200 steps of each method; checksums after each, both servers
-//   optim_mpi_program long       the methods of signs on vectors whose messages are decoded in
-//   slices
-//                                as they arrive, against threads, where they arrive as a whole
+//   optim_mpi_program long       methods on vectors whose messages are decoded in slices as they
+//                                arrive, against threads, where they arrive as a whole
 //   optim_mpi_program golden N   the golden rounds, up to N, that have as many workers as ranks
 // Ends with 77 where the golden values are not at hand.
 #include <cmath>
@@ -47,9 +46,10 @@ int CompareLong(Communicator& communicator, Device& device) {
                                          {"shift", TensorRole::kBatchNormShift, {33}, {}},
                                          {"other", TensorRole::kLinearWeight, {131'071, 3}, {}},
                                          {"bias", TensorRole::kBias, {1}, {}}};
-  const std::set<std::string> labels = {"cd_adam",       "cd_adam_block",
-                                        "cd_adam_mixed", "cd_adam_decay_weights",
-                                        "onebit_adam",   "saef_sgdm"};
+  const std::set<std::string> labels = {
+      "cd_adam",      "cd_adam_block",  "cd_adam_mixed", "cd_adam_decay_weights", "onebit_adam",
+      "saef_sgdm",    "cd_adam_topk",   "cd_adam_randk", "cd_adam_topk_mixed",    "ef21_bc",
+      "ef21_bc_full", "ef21_bc_packed", "saef_sgdm_topk"};
   for (MethodCase method : AllMethodCases()) {
     if (!labels.contains(method.label)) continue;
     method.options.freeze_steps = 1;
