@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/cpu/augmentation.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
 
@@ -13,8 +14,6 @@ namespace thinwire {
 namespace {
 
 constexpr uint64_t kAugmentationKey = 0x6175676d656e7421;  // keeps apart from other uses of a seed
-constexpr int64_t kByteValues = 256;
-constexpr int64_t kAnyChannels = 0;
 
 [[noreturn]] void FailUsage(const std::string& problem, const std::string& remedy) {
   throw Error("cannot augment the images: " + problem, remedy, Error::Kind::kUsage);
@@ -25,7 +24,9 @@ constexpr int64_t kAnyChannels = 0;
 Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
                      const Normalization& normalization, const AugmentationOptions& options,
                      uint64_t seed)
-    : height_(height), width_(width), channels_(channels), options_(options), seed_(seed) {
+    : shape_{.height = height, .width = width, .channels = channels, .cutout = options.cutout},
+      options_(options),
+      seed_(seed) {
   assert(height > 0 && width > 0 && channels > 0);
   const int64_t side = std::min(height, width);
   if (options.crop_padding < 0 || options.crop_padding > side) {
@@ -64,74 +65,21 @@ Augmentation Augmenter::Draw(int64_t epoch, int64_t index) const {
   RandomStream random(seed_ ^ kAugmentationKey,
                       static_cast<uint64_t>(epoch) << 32 | static_cast<uint64_t>(index));
   const auto below = [&random](int64_t bound) {
-    return int64_t{random.Below(static_cast<uint32_t>(bound))};
+    return static_cast<int32_t>(random.Below(static_cast<uint32_t>(bound)));
   };
   Augmentation result;
-  const int64_t padding = options_.crop_padding;
+  const auto padding = static_cast<int32_t>(options_.crop_padding);
   // What is not wanted is drawn all the same, so that options do not change one another's draws.
   result.shift_y = below(2 * padding + 1) - padding;
   result.shift_x = below(2 * padding + 1) - padding;
-  result.flip = below(2) == 1 && options_.flip;
-  result.cutout_y = below(height_);
-  result.cutout_x = below(width_);
+  result.flip = below(2) == 1 && options_.flip ? 1 : 0;
+  result.cutout_y = below(shape_.height);
+  result.cutout_x = below(shape_.width);
   return result;
 }
 
-template <int64_t kChannels>
-void Augmenter::CropRows(const Augmentation& augmentation, const uint8_t* image,
-                         float* output) const {
-  const int64_t channels = kChannels == kAnyChannels ? channels_ : kChannels;
-  // Output columns [first, last), before the flip, that lie in the image.
-  const int64_t first = std::clamp<int64_t>(-augmentation.shift_x, 0, width_);
-  const int64_t last = std::clamp<int64_t>(width_ - augmentation.shift_x, first, width_);
-  const int64_t step = augmentation.flip ? -channels : channels;
-  const float* const table = table_.data();
-
-  for (int64_t y = 0; y < height_; ++y) {
-    float* const row = output + y * width_ * channels;
-    int64_t at = augmentation.flip ? (width_ - 1) * channels : 0;  // where in the row to write
-    const auto blacken = [&](int64_t count) {
-      for (int64_t x = 0; x < count; ++x, at += step) {
-        for (int64_t c = 0; c < channels; ++c) row[at + c] = table[c * kByteValues];
-      }
-    };
-    const int64_t source_y = y + augmentation.shift_y;
-    if (source_y < 0 || source_y >= height_) {
-      blacken(width_);
-      continue;
-    }
-    blacken(first);
-    const uint8_t* source = image + (source_y * width_ + first + augmentation.shift_x) * channels;
-    for (int64_t x = first; x < last; ++x, at += step, source += channels) {
-      for (int64_t c = 0; c < channels; ++c) row[at + c] = table[c * kByteValues + source[c]];
-    }
-    blacken(width_ - last);
-  }
-}
-
 void Augmenter::Apply(const Augmentation& augmentation, const uint8_t* image, float* output) const {
-  switch (channels_) {
-    case 1:
-      CropRows<1>(augmentation, image, output);
-      break;
-    case 3:
-      CropRows<3>(augmentation, image, output);
-      break;
-    default:
-      CropRows<kAnyChannels>(augmentation, image, output);
-  }
-  if (options_.cutout == 0) return;
-  const auto begin = [this](int64_t centre) {
-    return std::max<int64_t>(centre - options_.cutout / 2, 0);
-  };
-  const auto end = [this](int64_t centre, int64_t size) {
-    return std::min(centre - options_.cutout / 2 + options_.cutout, size);
-  };
-  const int64_t left = begin(augmentation.cutout_x), right = end(augmentation.cutout_x, width_);
-  for (int64_t y = begin(augmentation.cutout_y); y < end(augmentation.cutout_y, height_); ++y) {
-    float* const row = output + y * width_ * channels_;
-    std::fill(row + left * channels_, row + right * channels_, 0.0f);
-  }
+  cpu::Augment(shape_, table_.data(), augmentation, image, output);
 }
 
 }  // namespace thinwire

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "datasets/dataset.h"
+#include "kernels/augmentation.h"
 
 namespace thinwire {
 
@@ -13,17 +14,6 @@ struct AugmentationOptions {
   int64_t crop_padding = 0;  // random crop of the image padded with zeros by so many pixels
   bool flip = false;         // left-right with probability 1/2
   int64_t cutout = 0;        // side of the square that is zeroed (after normalisation); 0: none
-};
-
-/// What is done to one image: in this order cropped, flipped, normalised and cut out.
-struct Augmentation {
-  /// Output row y, before the flip, is input row y + shift_y; rows outside of the image are black
-  /// (bytes of 0). The same for columns. In [-crop_padding, crop_padding].
-  int64_t shift_y = 0, shift_x = 0;
-  bool flip = false;
-  /// The square's centre in the output (DeVries and Taylor, 2017): rows cutout_y - side / 2 up to,
-  /// but not including, that plus side, as far as they lie in the image.
-  int64_t cutout_y = 0, cutout_x = 0;
 };
 
 /// Augments the images of one data set.
@@ -40,13 +30,10 @@ class Augmenter {
   /// output = (pixel / 255 - mean) / deviation of the augmented image.
   void Apply(const Augmentation& augmentation, const uint8_t* image, float* output) const;
 
-  int64_t image_size() const { return height_ * width_ * channels_; }
+  int64_t image_size() const { return shape_.image_size(); }
 
  private:
-  template <int64_t kChannels>
-  void CropRows(const Augmentation& augmentation, const uint8_t* image, float* output) const;
-
-  int64_t height_, width_, channels_;
+  AugmentationShape shape_;
   AugmentationOptions options_;
   uint64_t seed_;
   std::vector<float> table_;  // [channels, 256]: every byte's normalised value

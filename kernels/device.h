@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
+#include "kernels/augmentation.h"
 #include "kernels/compression.h"
 #include "kernels/memory_use.h"
 #include "kernels/operations.h"
@@ -87,6 +89,9 @@ class Device {
       const GlobalAveragePoolingShape& shape) = 0;
   virtual std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) = 0;
   virtual std::unique_ptr<Loss> MakeLoss(const LossShape& shape) = 0;
+  /// @param table as in kernels/augmentation.h; copied.
+  virtual std::unique_ptr<ImageAugmentation> MakeAugmentation(const AugmentationShape& shape,
+                                                              std::span<const float> table) = 0;
   virtual std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) = 0;
   virtual std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) = 0;
   virtual std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) = 0;

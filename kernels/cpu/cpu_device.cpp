@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "kernels/cpu/augmentation.h"
 #include "kernels/cpu/batch_norm.h"
 #include "kernels/cpu/compression.h"
 #include "kernels/cpu/convolution.h"
@@ -104,6 +105,10 @@ class CpuDevice : public Device {
     return MakeCpuPadShortcut(shape);
   }
   std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override { return MakeCpuLoss(shape); }
+  std::unique_ptr<ImageAugmentation> MakeAugmentation(const AugmentationShape& shape,
+                                                      std::span<const float> table) override {
+    return MakeCpuAugmentation(shape, table);
+  }
   std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) override {
     return MakeCpuSignCompression(shape);
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "kernels/cuda/augmentation.h"
 #include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/compression.h"
@@ -115,6 +116,10 @@ class CudaDevice : public Device {
   }
   std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override {
     return MakeCudaLoss(*this, queue_, shape);
+  }
+  std::unique_ptr<ImageAugmentation> MakeAugmentation(const AugmentationShape& shape,
+                                                      std::span<const float> table) override {
+    return MakeCudaAugmentation(*this, queue_, shape, table);
   }
   std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) override {
     return MakeCudaSignCompression(*this, queue_, shape);

@@ -12,6 +12,7 @@
 
 #include "kernels/random.h"
 #include "tests/datasets/testing.h"
+#include "tests/reference/augmentation.h"
 
 namespace thinwire {
 namespace {
@@ -23,33 +24,6 @@ Normalization AnyNormalization(int64_t channels) {
     normalization.deviation.push_back(0.5f / static_cast<float>(c + 1));
   }
   return normalization;
-}
-
-/// By the definition, value by value.
-std::vector<float> PlainAugment(int64_t height, int64_t width, int64_t channels,
-                                const Normalization& normalization, int64_t cutout,
-                                const Augmentation& augmentation,
-                                const std::vector<uint8_t>& image) {
-  std::vector<float> output;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      for (int64_t c = 0; c < channels; ++c) {
-        const int64_t from_y = y + augmentation.shift_y;
-        const int64_t from_x = (augmentation.flip ? width - 1 - x : x) + augmentation.shift_x;
-        const bool inside = from_y >= 0 && from_y < height && from_x >= 0 && from_x < width;
-        const double pixel =
-            inside ? image[static_cast<size_t>((from_y * width + from_x) * channels + c)] : 0;
-        const int64_t top = augmentation.cutout_y - cutout / 2;
-        const int64_t left = augmentation.cutout_x - cutout / 2;
-        const bool cut = y >= top && y < top + cutout && x >= left && x < left + cutout;
-        const auto channel = static_cast<size_t>(c);
-        output.push_back(cut ? 0.0f
-                             : static_cast<float>((pixel / 255 - normalization.mean[channel]) /
-                                                  normalization.deviation[channel]));
-      }
-    }
-  }
-  return output;
 }
 
 TEST(Augment, ByHand) {
@@ -94,11 +68,13 @@ TEST(Augment, EqualsThePlainLoop) {
       for (int64_t draw = 0; draw < 60; ++draw) {
         Augmentation augmentation = augmenter.Draw(draw, 11);
         if (draw < 4) {  // as far out as can be
-          augmentation.shift_y = draw < 2 ? padding : -padding;
-          augmentation.shift_x = draw % 2 == 0 ? padding : -padding;
+          const auto far = static_cast<int32_t>(padding);
+          augmentation.shift_y = draw < 2 ? far : -far;
+          augmentation.shift_x = draw % 2 == 0 ? far : -far;
         }
         const std::vector<float> expected =
-            PlainAugment(height, width, channels, normalization, cutout, augmentation, image);
+            reference::Augment({1, height, width, channels, cutout}, normalization.mean,
+                               normalization.deviation, augmentation, image);
         constexpr float kSentinel = 12345;
         const size_t misalignment = static_cast<size_t>(draw) % 4;
         std::vector<float> output(misalignment + size + 8, kSentinel);
