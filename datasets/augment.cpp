@@ -24,7 +24,11 @@ constexpr uint64_t kAugmentationKey = 0x6175676d656e7421;  // keeps apart from o
 Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
                      const Normalization& normalization, const AugmentationOptions& options,
                      uint64_t seed)
-    : shape_{.height = height, .width = width, .channels = channels, .cutout = options.cutout},
+    : shape_{.batch = 1,
+             .height = height,
+             .width = width,
+             .channels = channels,
+             .cutout = options.cutout},
       options_(options),
       seed_(seed) {
   assert(height > 0 && width > 0 && channels > 0);

@@ -30,6 +30,9 @@ class Augmenter {
   /// output = (pixel / 255 - mean) / deviation of the augmented image.
   void Apply(const Augmentation& augmentation, const uint8_t* image, float* output) const;
 
+  /// Of one image, for ImageAugmentation.
+  const AugmentationShape& shape() const { return shape_; }
+  const std::vector<float>& table() const { return table_; }
   int64_t image_size() const { return shape_.image_size(); }
 
  private:

@@ -64,6 +64,8 @@ void Shuffle(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
 struct Slot {
   std::vector<uint32_t> rows;  // which images of the data set, without padding
   std::vector<float> images;
+  std::vector<uint8_t> bytes;
+  std::vector<Augmentation> augmentations;
   std::vector<int32_t> labels;
   Batch batch;
   int64_t filled = -1;       // the number of the batch that is ready in it
@@ -118,7 +120,13 @@ BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& o
   for (Slot& slot : slots) {
     slot.rows.reserve(static_cast<size_t>(options.batch_size));
     slot.labels.resize(static_cast<size_t>(options.batch_size));
-    slot.images.resize(static_cast<size_t>(options.batch_size * augmenter.image_size()));
+    const auto size = static_cast<size_t>(options.batch_size * augmenter.image_size());
+    if (options.deliver_bytes) {
+      slot.bytes.resize(size);
+      slot.augmentations.resize(slot.labels.size());
+    } else {
+      slot.images.resize(size);
+    }
   }
   for (int i = 0; i < options.threads; ++i) {
     threads.emplace_back([this](const std::stop_token& stop) { Run(stop); });
@@ -164,8 +172,8 @@ void BatchPipeline::Workers::Assign(int64_t number, Slot& slot) {
 }
 
 void BatchPipeline::Workers::Fill(Slot& slot) const {
-  float* image = slot.images.data();
-  for (size_t i = 0; i < slot.rows.size(); ++i, image += augmenter.image_size()) {
+  const auto image_size = static_cast<size_t>(augmenter.image_size());
+  for (size_t i = 0; i < slot.rows.size(); ++i) {
     const uint32_t row = slot.rows[i];
     const int32_t label = dataset.labels[row];
     if (label < 0 || label >= dataset.classes) {
@@ -175,12 +183,23 @@ void BatchPipeline::Workers::Fill(Slot& slot) const {
                   "check the data set's files");
     }
     slot.labels[i] = label;
-    augmenter.Apply(augmenter.Draw(slot.batch.epoch, row), dataset.image(row), image);
+    const Augmentation augmentation = augmenter.Draw(slot.batch.epoch, row);
+    if (options.deliver_bytes) {
+      std::copy_n(dataset.image(row), image_size, slot.bytes.data() + i * image_size);
+      slot.augmentations[i] = augmentation;
+    } else {
+      augmenter.Apply(augmentation, dataset.image(row), slot.images.data() + i * image_size);
+    }
   }
   std::fill(slot.labels.begin() + slot.batch.rows, slot.labels.end(), kPaddingLabel);
-  std::fill(slot.images.begin() + slot.batch.rows * augmenter.image_size(), slot.images.end(),
-            0.0f);
-  slot.batch.images = slot.images;
+  if (options.deliver_bytes) {
+    slot.batch.bytes = std::span(slot.bytes).first(slot.rows.size() * image_size);
+    slot.batch.augmentations = std::span(slot.augmentations).first(slot.rows.size());
+  } else {
+    std::fill(slot.images.begin() + slot.batch.rows * augmenter.image_size(), slot.images.end(),
+              0.0f);
+    slot.batch.images = slot.images;
+  }
   slot.batch.labels = slot.labels;
 }
 
@@ -218,6 +237,8 @@ Batch BatchPipeline::Next(const std::function<void()>& while_waiting) {
   return workers_->Next(while_waiting);
 }
 
+const PipelineOptions& BatchPipeline::options() const { return workers_->options; }
+const Augmenter& BatchPipeline::augmenter() const { return workers_->augmenter; }
 int64_t BatchPipeline::batches_per_epoch() const { return workers_->batches_per_epoch; }
 
 }  // namespace thinwire

@@ -18,6 +18,8 @@ struct PipelineOptions {
   bool drop_last = true;
   AugmentationOptions augmentation = {};
   Normalization normalization = {};
+  /// Whether batches are bytes with what is to be done to them (ImageAugmentation), not images.
+  bool deliver_bytes = false;
   uint64_t seed = 0;
   int64_t rank = 0, ranks = 1;
   int threads = 1;
@@ -26,10 +28,13 @@ struct PipelineOptions {
 
 /// One batch; the memory belongs to the pipeline and is valid until the next call of Next.
 struct Batch {
-  std::span<const float> images;    // [batch_size, height, width, channels]; padding is zero
-  std::span<const int32_t> labels;  // [batch_size]; -1 marks padding
-  int64_t rows = 0;                 // without padding, which comes last; may be 0
-  int64_t epoch = 0, index = 0;     // which batch of which epoch
+  std::span<const float> images;  // [batch_size, height, width, channels]; padding is zero
+  // Instead, if bytes are delivered:
+  std::span<const uint8_t> bytes;               // [rows, height, width, channels]
+  std::span<const Augmentation> augmentations;  // [rows]
+  std::span<const int32_t> labels;              // [batch_size]; -1 marks padding
+  int64_t rows = 0;                             // without padding, which comes last; may be 0
+  int64_t epoch = 0, index = 0;                 // which batch of which epoch
   bool last_of_epoch = false;
 };
 
@@ -52,6 +57,9 @@ class BatchPipeline {
   /// @throws what making it threw, now and at every further call.
   Batch Next(const std::function<void()>& while_waiting = {});
   int64_t batches_per_epoch() const;
+  const PipelineOptions& options() const;
+  /// What is done to images.
+  const Augmenter& augmenter() const;
 
  private:
   struct Workers;

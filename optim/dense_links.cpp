@@ -173,17 +173,21 @@ class DenseDownlink : public Downlink {
   }
 
   void Receive(View y, const RangeWork& then) override {
-    PhaseTimer timer(context_.costs.decode);
-    for (const Piece& piece : packing_.pieces) {
-      device().Copy(Packed(piece), Slice(y, piece.in_arena));
+    {
+      PhaseTimer timer(context_.costs.decode);
+      for (const Piece& piece : packing_.pieces) {
+        device().Copy(Packed(piece), Slice(y, piece.in_arena));
+      }
     }
     if (then) then({0, y.size});
   }
 
   void ReceiveAdd(double factor, View y, const RangeWork& then) override {
-    PhaseTimer timer(context_.costs.decode);
-    for (const Piece& piece : packing_.pieces) {
-      device().Evaluate({.values = Packed(piece), .factor = factor}, 1, Slice(y, piece.in_arena));
+    {
+      PhaseTimer timer(context_.costs.decode);
+      for (const Piece& piece : packing_.pieces) {
+        device().Evaluate({.values = Packed(piece), .factor = factor}, 1, Slice(y, piece.in_arena));
+      }
     }
     if (then) then({0, y.size});
   }

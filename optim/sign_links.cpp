@@ -308,19 +308,21 @@ class SignDownlink : public Downlink {
   }
 
   void Receive(View y, const RangeWork& then) override {
-    Decode(context_.costs.decode,
-           [&](SignCompression& compression, const SignMessage& message, const Range& range) {
-             compression.Mean({&message, 1}, false, Slice(y, range));
-             if (then) then(range);
-           });
+    Decode(
+        context_.costs.decode,
+        [&](SignCompression& compression, const SignMessage& message, const Range& range) {
+          compression.Mean({&message, 1}, false, Slice(y, range));
+        },
+        then);
   }
 
   void ReceiveAdd(double factor, View y, const RangeWork& then) override {
-    Decode(context_.costs.decode,
-           [&](SignCompression& compression, const SignMessage& message, const Range& range) {
-             compression.Add(message, factor, Slice(y, range));
-             if (then) then(range);
-           });
+    Decode(
+        context_.costs.decode,
+        [&](SignCompression& compression, const SignMessage& message, const Range& range) {
+          compression.Add(message, factor, Slice(y, range));
+        },
+        then);
   }
 
   void ReceiveAndUpdate(const AdamUpdate& update, View estimate, View momentum, View variance,
@@ -385,45 +387,56 @@ class SignDownlink : public Downlink {
     received_.compression->Scales(received_.sums, received_.scales);
   }
 
-  /// Calls decode(compression, message, range) with the whole message, or with one slice after the
-  /// other as they arrive. What it takes counts to `phase`, not to the wire.
+  /// Calls decode(compression, message, range), and then `then`, with the whole message, or with
+  /// one slice after the other as they arrive. What decoding takes counts to `phase`, not to the
+  /// wire.
   template <StepPhase kPhase, typename Function>
-  void Decode(PhaseSeconds<kPhase>& phase, const Function& decode) {
+  void Decode(PhaseSeconds<kPhase>& phase, const Function& decode, const RangeWork& then = {}) {
     std::fill(next_.begin(), next_.end(), 0);
+    const auto decode_slice = [&](std::span<const int64_t> arrived) {
+      const SignSlice* const slice = NextSlice(arrived);
+      if (slice == nullptr) return false;
+      {
+        PhaseTimer timer(phase);
+        const SignMessage message = {
+            received_.bits.Slice(slice->range.begin / kWordBits, slice->shape.words),
+            received_.scales.Slice(slice->shape.first_group, slice->shape.groups)};
+        decode(*slice->compression, message, slice->range);
+      }
+      if (then) then(slice->range);
+      return true;
+    };
     if (!words_sent_) {
       words_sent_ = true;
-      const auto work = [&](std::span<const int64_t> arrived) {
-        PhaseTimer timer(phase);
-        return DecodeNextSlice(arrived, decode);
-      };
       PhaseTimer timer(context_.costs.wire);
       context_.communicator.AllGather(own_.bits, received_.bits, word_counts_, Purpose::kDownlink,
-                                      slices_.empty() ? ArrivalWork() : work);
+                                      slices_.empty() ? ArrivalWork() : decode_slice);
     }
-    PhaseTimer timer(phase);
     const bool begun = std::any_of(next_.begin(), next_.end(), [](size_t n) { return n > 0; });
-    if (!begun) {
-      return decode(*received_.compression, received_.message(), Range{0, whole_.size});
+    if (begun) {
+      const std::vector<int64_t> everything(next_.size(), std::numeric_limits<int64_t>::max());
+      while (decode_slice(everything)) {
+      }
+      return;
     }
-    const std::vector<int64_t> everything(next_.size(), std::numeric_limits<int64_t>::max());
-    while (DecodeNextSlice(everything, decode)) {
+    const Range all{0, whole_.size};
+    {
+      PhaseTimer timer(phase);
+      decode(*received_.compression, received_.message(), all);
     }
+    if (then) then(all);
   }
 
-  template <typename Function>
-  bool DecodeNextSlice(std::span<const int64_t> arrived, const Function& decode) {
+  /// A slice that has arrived and is not decoded yet; null if there is none.
+  const SignSlice* NextSlice(std::span<const int64_t> arrived) {
     for (size_t r = 0; r < slices_.size(); ++r) {
       if (next_[r] == slices_[r].size()) continue;
       const SignSlice& slice = slices_[r][next_[r]];
       if (slice.end_bytes > arrived[r]) continue;
       ++next_[r];
-      const SignMessage message = {
-          received_.bits.Slice(slice.range.begin / kWordBits, slice.shape.words),
-          received_.scales.Slice(slice.shape.first_group, slice.shape.groups)};
-      decode(*slice.compression, message, slice.range);
-      return true;
+      return &slice;
     }
-    return false;
+    return nullptr;
   }
 
   [[noreturn]] void ThrowBadSum(size_t rank, double sum) const {

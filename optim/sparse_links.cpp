@@ -371,20 +371,17 @@ class SparseDownlink : public Downlink, private SparseLink {
   }
 
   void Receive(View y, const RangeWork& then) override {
-    Decode([&](const Range& range) {
+    const auto write = [&](const Range& range) {
       for (const Range& part : RangesWithin(tensors_, range)) {
         device().Zero(Slice(Slice(y, range), part));
       }
       received_.AddTo(1, y);
-      if (then) then(range);
-    });
+    };
+    Decode(write, then);
   }
 
   void ReceiveAdd(double factor, View y, const RangeWork& then) override {
-    Decode([&](const Range& range) {
-      received_.AddTo(factor, y);
-      if (then) then(range);
-    });
+    Decode([&](const Range&) { received_.AddTo(factor, y); }, then);
   }
 
  private:
@@ -439,22 +436,22 @@ class SparseDownlink : public Downlink, private SparseLink {
     sent_ = false;
   }
 
-  /// Calls apply(range) with received_ the elements within the range: everything, or one slice
-  /// after the other as they arrive.
-  template <typename Function>
-  void Decode(const Function& apply) {
+  /// Calls apply(range), and then `then`, with received_ the elements within the range: everything,
+  /// or one slice after the other as they arrive.
+  void Decode(const RangeWork& apply, const RangeWork& then) {
     for (SparseSlice& slice : slices_) slice.decoded = false;
     decoded_ = 0;
     if (!sent_) {
       sent_ = true;
       PhaseTimer timer(context_.costs.wire);
-      Exchange([&](std::span<const int64_t> arrived) { return DecodeArrived(arrived, apply); });
+      Exchange(
+          [&](std::span<const int64_t> arrived) { return DecodeArrived(arrived, apply, then); });
     }
     for (size_t first = 0, last = 0; first < slices_.size(); first = last) {
       last = first + 1;
       if (slices_[first].decoded) continue;
       while (last < slices_.size() && !slices_[last].decoded) ++last;
-      DecodeSlices(first, last, apply);
+      DecodeSlices(first, last, apply, then);
     }
   }
 
@@ -483,32 +480,36 @@ class SparseDownlink : public Downlink, private SparseLink {
 
   int64_t MostOf(const SparseSlice& slice) const { return std::min(k_, slice.range.size()); }
 
-  template <typename Function>
-  bool DecodeArrived(std::span<const int64_t> arrived, const Function& apply) {
+  bool DecodeArrived(std::span<const int64_t> arrived, const RangeWork& apply,
+                     const RangeWork& then) {
     for (size_t i = 0; i < slices_.size(); ++i) {
       const SparseSlice& slice = slices_[i];
       if (slice.decoded || slice.end_bytes > arrived[static_cast<size_t>(slice.rank)]) continue;
-      DecodeSlices(i, i + 1, apply);
+      DecodeSlices(i, i + 1, apply, then);
       return true;
     }
     return false;
   }
 
   /// Slices [first, last), which are neighbours, at once.
-  template <typename Function>
-  void DecodeSlices(size_t first, size_t last, const Function& apply) {
-    PhaseTimer timer(context_.costs.decode);
-    host_.Resize(0);
-    for (size_t i = first; i < last; ++i) {
-      SparseSlice& slice = slices_[i];
-      slice.decoded = true;
-      SparseLink::Decode({incoming_.data() + slice.begin, static_cast<size_t>(slice.bytes)},
-                         slice.range, Within(drawn_, slice.range),
-                         std::min(k_ - decoded_ - host_.count(), MostOf(slice)), slice.rank, host_);
+  void DecodeSlices(size_t first, size_t last, const RangeWork& apply, const RangeWork& then) {
+    const Range range{slices_[first].range.begin, slices_[last - 1].range.end};
+    {
+      PhaseTimer timer(context_.costs.decode);
+      host_.Resize(0);
+      for (size_t i = first; i < last; ++i) {
+        SparseSlice& slice = slices_[i];
+        slice.decoded = true;
+        SparseLink::Decode({incoming_.data() + slice.begin, static_cast<size_t>(slice.bytes)},
+                           slice.range, Within(drawn_, slice.range),
+                           std::min(k_ - decoded_ - host_.count(), MostOf(slice)), slice.rank,
+                           host_);
+      }
+      decoded_ += host_.count();
+      Upload(host_, received_);
+      apply(range);
     }
-    decoded_ += host_.count();
-    Upload(host_, received_);
-    apply(Range{slices_[first].range.begin, slices_[last - 1].range.end});
+    if (then) then(range);
   }
 
   const std::vector<Range> own_ranges_;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <vector>
 
+#include "train/batch_upload.h"
 #include "train/measurement.h"
 
 namespace thinwire {
@@ -14,16 +15,12 @@ void Evaluation::Add(const LossResult& result) {
   correct_top5 += result.correct_top5;
 }
 
-void UploadBatch(Device& device, const Batch& batch, Network& network) {
-  device.CopyFromHost(batch.images.data(), network.images());
-  device.CopyFromHost(batch.labels.data(), network.labels());
-}
-
 Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
                     PipelineOptions options, Communicator* communicator) {
   options.shuffle = false;
   options.drop_last = false;
   options.augmentation = {};
+  options.deliver_bytes = DeliversBytes(device);
   std::function<void()> progress;
   if (communicator != nullptr) {
     options.rank = communicator->rank();
@@ -31,12 +28,13 @@ Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
     progress = [communicator] { communicator->Progress(); };
   }
   BatchPipeline pipeline(dataset, options);
+  BatchUpload upload(device, pipeline);
   Evaluation evaluation;
   for (int64_t i = 0; i < pipeline.batches_per_epoch(); ++i) {
     const Batch batch = pipeline.Next(progress);
     if (progress) progress();
     if (batch.rows == 0) break;  // of several ranks the last ones may have none in the last batch
-    UploadBatch(device, batch, network);
+    upload(batch, network);
     network.Infer();
     evaluation.Add(network.ReadLoss());
   }

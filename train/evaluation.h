@@ -20,9 +20,6 @@ struct Evaluation {
   double top5() const { return static_cast<double>(correct_top5) / static_cast<double>(rows); }
 };
 
-/// Puts a batch into the network's inputs.
-void UploadBatch(Device& device, const Batch& batch, Network& network);
-
 /// Runs the whole data set through an inference network of options.batch_size, each image once.
 /// Shuffling and augmentation of `options` are ignored. With a communicator each rank takes its
 /// part, and all get the sums.

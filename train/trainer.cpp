@@ -111,6 +111,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
   CheckReplicas(communicator_, arena_);
   pipeline_ =
       std::make_unique<BatchPipeline>(images_.train, MakePipelineOptions(), epoch_, batch_index_);
+  upload_ = std::make_unique<BatchUpload>(device_, *pipeline_);
   if (rank_.first()) {
     logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
   }
@@ -155,6 +156,7 @@ PipelineOptions Trainer::MakePipelineOptions() const {
   return {.batch_size = *settings_.batch_size,
           .augmentation = MakeAugmentationOptions(settings_),
           .normalization = MakeNormalization(settings_),
+          .deliver_bytes = DeliversBytes(device_),
           .seed = static_cast<uint64_t>(settings_.seed),
           .rank = communicator_.rank(),
           .ranks = communicator_.size(),
@@ -249,7 +251,7 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
   const Batch batch = [this] {
     const TraceRange range(TraceCategory::kPhase, "data");
     const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
-    UploadBatch(device_, next, network_);
+    (*upload_)(next, network_);
     return next;
   }();
   // Each rank drops other activations.

@@ -8,6 +8,7 @@
 #include "datasets/batch_pipeline.h"
 #include "layers/network.h"
 #include "optim/optimizer.h"
+#include "train/batch_upload.h"
 #include "train/evaluation.h"
 #include "train/progress.h"
 #include "train/ranks.h"
@@ -106,6 +107,7 @@ class Trainer {
   StepProfiler profiler_;
   ProgressLine progress_;
   std::unique_ptr<BatchPipeline> pipeline_;
+  std::unique_ptr<BatchUpload> upload_;
   std::unique_ptr<RunLogs> logs_;  // rank 0's
   int64_t saved_step_ = -1;
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds

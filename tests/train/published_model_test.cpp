@@ -12,7 +12,7 @@
 #include "datasets/batch_pipeline.h"
 #include "models/models.h"
 #include "tests/train/program.h"
-#include "train/evaluation.h"
+#include "train/batch_upload.h"
 #include "train/weights.h"
 
 namespace thinwire {
@@ -74,7 +74,7 @@ TEST_F(PublishedModelTest, LogitsAgree) {
                           .normalization = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}});
   float largest = 0;
   for (int64_t first = 0; first < kImages; first += kBatch) {
-    UploadBatch(*device, pipeline.Next(), network);
+    BatchUpload(*device, pipeline)(pipeline.Next(), network);
     network.Infer();
     std::vector<float> logits(kBatch * kClasses);
     device->CopyToHost(network.logits(), logits.data());

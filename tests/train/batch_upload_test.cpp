@@ -1,0 +1,53 @@
+#include "train/batch_upload.h"
+
+#include "datasets/shapes.h"
+#include "layers/layer_graph.h"
+#include "models/models.h"
+#include "tests/device_test.h"
+
+namespace thinwire {
+namespace {
+
+/// What a network of `batch_size` images reads of each batch of two epochs.
+std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
+                                       PipelineOptions options) {
+  const LayerGraph graph = BuildModel("resnet20", {});
+  ParameterArena arena(device, graph.tensor_specs());
+  Network network(graph, arena, {.batch_size = options.batch_size, .training = false});
+  BatchPipeline pipeline(dataset, options);
+  BatchUpload upload(device, pipeline);
+  std::vector<std::vector<float>> inputs;
+  for (int64_t i = 0; i < 2 * pipeline.batches_per_epoch(); ++i) {
+    const Batch batch = pipeline.Next();
+    EXPECT_EQ(batch.bytes.empty(), !options.deliver_bytes || batch.rows == 0);
+    EXPECT_EQ(batch.images.empty(), options.deliver_bytes);
+    upload(batch, network);
+    std::vector<float> input(static_cast<size_t>(network.images().size));
+    device.CopyToHost(network.images(), input.data());
+    std::vector<int32_t> labels(static_cast<size_t>(network.labels().size));
+    device.CopyToHost(network.labels(), labels.data());
+    EXPECT_EQ(labels, std::vector<int32_t>(batch.labels.begin(), batch.labels.end()));
+    inputs.push_back(input);
+  }
+  return inputs;
+}
+
+TEST(BatchUpload, BytesBecomeTheSameImagesOnTheDevice) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  const Dataset dataset = MakeShapes(0, Split::kTrain, 50);
+  PipelineOptions options = {.batch_size = 16,
+                             .drop_last = false,  // the last batch has two images
+                             .augmentation = {.crop_padding = 4, .flip = true, .cutout = 9},
+                             .normalization = DefaultNormalization("shapes"),
+                             .seed = 3};
+  const auto expected = Inputs(*device, dataset, options);
+  options.deliver_bytes = true;
+  const auto inputs = Inputs(*device, dataset, options);
+  ASSERT_EQ(inputs.size(), 8u);
+  EXPECT_EQ(inputs, expected);
+  EXPECT_NE(inputs[0], inputs[4]);  // another epoch
+}
+
+}  // namespace
+}  // namespace thinwire

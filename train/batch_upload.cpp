@@ -1,0 +1,28 @@
+#include "train/batch_upload.h"
+
+#include <span>
+
+namespace thinwire {
+
+BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device_(device) {
+  if (!pipeline.options().deliver_bytes) return;
+  const MemoryScope scope(device, MemoryUse::kActivations);
+  AugmentationShape shape = pipeline.augmenter().shape();
+  shape.batch = pipeline.options().batch_size;
+  augmentation_ = device.MakeAugmentation(shape, pipeline.augmenter().table());
+  bytes_ = device.Allocate(shape.batch * shape.image_size());
+  augmentations_ = device.Allocate(shape.batch * static_cast<int64_t>(sizeof(Augmentation)));
+}
+
+void BatchUpload::operator()(const Batch& batch, Network& network) {
+  device_.CopyFromHost(batch.labels.data(), network.labels());
+  if (!augmentation_) return device_.CopyFromHost(batch.images.data(), network.images());
+  const auto drawn = std::as_bytes(batch.augmentations);
+  const View bytes = bytes_.view(DataType::kUint8).Slice(0, std::ssize(batch.bytes));
+  const View augmentations = augmentations_.view(DataType::kUint8).Slice(0, std::ssize(drawn));
+  device_.CopyFromHost(batch.bytes.data(), bytes);
+  device_.CopyFromHost(drawn.data(), augmentations);
+  augmentation_->Run(bytes, augmentations, network.images());
+}
+
+}  // namespace thinwire

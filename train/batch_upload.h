@@ -1,0 +1,30 @@
+// The way of batches from the host to a network.
+#pragma once
+
+#include <memory>
+
+#include "datasets/batch_pipeline.h"
+#include "kernels/device.h"
+#include "layers/network.h"
+
+namespace thinwire {
+
+/// What a pipeline is to deliver for a device: bytes where all has to be copied to it.
+inline bool DeliversBytes(const Device& device) { return !device.host_visible(); }
+
+/// Puts batches into a network's inputs, and augments them there if they are bytes. The inputs are
+/// the same, bit for bit, either way.
+class BatchUpload {
+ public:
+  /// For the batches of one pipeline.
+  BatchUpload(Device& device, const BatchPipeline& pipeline);
+
+  void operator()(const Batch& batch, Network& network);
+
+ private:
+  Device& device_;
+  std::unique_ptr<ImageAugmentation> augmentation_;  // null: batches are images
+  Buffer bytes_, augmentations_;
+};
+
+}  // namespace thinwire
