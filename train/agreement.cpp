@@ -11,7 +11,7 @@
 
 #include "comm/failure.h"
 #include "train/atomic_file.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 #ifndef THINWIRE_VERSION
 #define THINWIRE_VERSION "0.1.0"

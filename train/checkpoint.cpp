@@ -31,7 +31,7 @@
 
 #include "kernels/error.h"
 #include "train/atomic_file.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 namespace thinwire {
 namespace {

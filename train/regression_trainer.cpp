@@ -15,7 +15,7 @@
 #include "kernels/trace_range.h"
 #include "train/agreement.h"
 #include "train/arena_vectors.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 #include "train/measurement.h"
 #include "train/optimizer_state.h"
 #include "train/resume.h"

@@ -11,7 +11,7 @@
 #include <span>
 #include <string_view>
 
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 namespace thinwire {
 namespace {

@@ -14,7 +14,7 @@
 #include "layers/initialization.h"
 #include "models/models.h"
 #include "train/agreement.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 #include "train/measurement.h"
 #include "train/resume.h"
 #include "train/stop_signal.h"

@@ -9,7 +9,7 @@
 
 #include "kernels/error.h"
 #include "train/checkpoint.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 namespace {
 

@@ -10,7 +10,7 @@
 
 #include "tests/train/temporary_folder.h"
 #include "train/atomic_file.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 namespace thinwire {
 namespace {

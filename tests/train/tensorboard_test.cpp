@@ -8,7 +8,7 @@
 #include <map>
 
 #include "tests/train/temporary_folder.h"
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 namespace thinwire {
 namespace {

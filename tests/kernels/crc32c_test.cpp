@@ -1,4 +1,4 @@
-#include "train/crc32c.h"
+#include "kernels/crc32c.h"
 
 #include <gtest/gtest.h>
 

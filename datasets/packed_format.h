@@ -1,0 +1,50 @@
+// A packed data set: many images in one file, each as its own file held it or as bare pixels, with
+// an index. Little-endian.
+//
+//   bytes 0 to 63   PackedHeader
+//   images          one after another, without gaps
+//   index           classes: for each, its name's length (uint32) and the name;
+//                   then for each image a PackedEntry and its name;
+//                   then for each image that was left out, the lengths (uint32) of its name and of
+//                   the reason, and these
+//
+// The file is a function of what was packed and how alone: packing the same again gives the same
+// bytes. It appears under its name when it is whole (train/packed_writer.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+namespace thinwire {
+
+inline constexpr std::array<char, 16> kPackedMagic = {'t', 'h', 'i', 'n', 'w', 'i', 'r', 'e',
+                                                      ' ', 'p', 'a', 'c', 'k', 'e', 'd', '1'};
+
+struct PackedHeader {
+  std::array<char, 16> magic = kPackedMagic;
+  uint64_t images = 0;
+  uint64_t left_out = 0;
+  uint64_t index_offset = 0;  // where the images end, too
+  uint64_t index_bytes = 0;
+  uint32_t classes = 0;
+  uint32_t index_checksum = 0;  // CRC-32C, as all here
+  uint32_t reserved = 0;
+  uint32_t checksum = 0;  // of the 60 bytes before it
+};
+static_assert(sizeof(PackedHeader) == 64 && std::is_trivially_copyable_v<PackedHeader>);
+
+struct PackedEntry {
+  uint64_t offset = 0;  // in the file
+  uint32_t bytes = 0;
+  int32_t label = 0;  // in [0, classes)
+  uint32_t checksum = 0;
+  uint32_t name_bytes = 0;
+  /// Of bare pixels, [height, width, channels] bytes; 0 where the content says what it is.
+  uint16_t height = 0, width = 0, channels = 0;
+  uint8_t split = 0;  // 0 training, 1 test
+  uint8_t reserved = 0;
+};
+static_assert(sizeof(PackedEntry) == 32 && std::is_trivially_copyable_v<PackedEntry>);
+
+}  // namespace thinwire
