@@ -4,6 +4,7 @@
 
 #include "datasets/cifar.h"
 #include "datasets/idx.h"
+#include "datasets/packed_dataset.h"
 #include "datasets/shapes.h"
 #include "kernels/error.h"
 #include "kernels/text.h"
@@ -18,7 +19,9 @@ namespace {
 
 }  // namespace
 
-std::vector<std::string> DatasetNames() { return {"shapes", "cifar10", "cifar100", "mnist"}; }
+std::vector<std::string> DatasetNames() {
+  return {"shapes", "cifar10", "cifar100", "mnist", "packed"};
+}
 
 Dataset LoadDataset(const DatasetOptions& options, Split split) {
   if (options.name == "shapes") {
@@ -31,6 +34,7 @@ Dataset LoadDataset(const DatasetOptions& options, Split split) {
   if (options.name == "cifar100") {
     return LoadCifar(options.data_dir, options.files, CifarKind::kCifar100, split);
   }
+  if (options.name == "packed") return LoadPacked(options.data_dir, split);
   if (options.name == "mnist") return LoadMnist(options.data_dir, options.files, split);
   FailUnknown(options.name);
 }

@@ -24,8 +24,8 @@ struct Dataset {
 enum class Split { kTrain, kTest };
 
 struct DatasetOptions {
-  std::string name = "shapes";          // shapes cifar10 cifar100 mnist
-  std::string data_dir = {};            // not for shapes
+  std::string name = "shapes";          // shapes cifar10 cifar100 mnist packed
+  std::string data_dir = {};            // not for shapes; of packed, the file
   std::vector<std::string> files = {};  // names in data_dir; empty: the data set's standard names
   /// shapes only: how many images, and the seed that draws them.
   int64_t count = 0;  // 0: 10,000 to train, 2,000 to test

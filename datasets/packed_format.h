@@ -3,7 +3,8 @@
 //
 //   bytes 0 to 63   PackedHeader
 //   images          one after another, without gaps
-//   index           classes: for each, its name's length (uint32) and the name;
+//   index           what kind of data set it is (cifar10), its length (uint32) before it;
+//                   the classes: for each, its name's length (uint32) and the name;
 //                   then for each image a PackedEntry and its name;
 //                   then for each image that was left out, the lengths (uint32) of its name and of
 //                   the reason, and these

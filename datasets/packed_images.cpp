@@ -125,6 +125,7 @@ void PackedImages::ReadIndex() {
   }
 
   IndexReader reader(*this, index);
+  kind_ = reader.Text(reader.Value<uint32_t>());
   for (uint32_t i = 0; i < header.classes; ++i) {
     classes_.push_back(reader.Text(reader.Value<uint32_t>()));
   }

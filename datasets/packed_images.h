@@ -39,6 +39,8 @@ class PackedImages {
   PackedImages(PackedImages&&) noexcept;
 
   int64_t count() const { return static_cast<int64_t>(entries_.size()); }
+  /// The data set that was packed: its name among DatasetNames().
+  std::string_view kind() const { return kind_; }
   const std::vector<std::string_view>& classes() const { return classes_; }
   const std::vector<LeftOut>& left_out() const { return left_out_; }
   /// All about image `index` but its bytes, which are not looked at.
@@ -55,6 +57,7 @@ class PackedImages {
   std::string name_;
   std::unique_ptr<Mapping> mapping_;  // none of a file that is in memory
   std::span<const std::byte> file_;
+  std::string_view kind_;
   std::vector<std::string_view> classes_;
   std::vector<PackedEntry> entries_;
   std::vector<std::string_view> names_;

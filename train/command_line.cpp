@@ -172,15 +172,19 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   }
 
   const CommandEntry* command = command_named(first);
-  if (command->command == Command::kPlot) {
+  if (command->command == Command::kPlot || command->command == Command::kPrepare) {
     const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
     const auto asks = [](const std::string& word) { return word == "--help" || word == "-h"; };
     if (std::any_of(rest.begin(), rest.end(), asks)) {
-      command_line.text = HelpText(Command::kPlot);
+      command_line.text = HelpText(command->command);
       return command_line;
     }
-    command_line.plot = ParsePlotArguments(rest);
-    command_line.command = Command::kPlot;
+    if (command->command == Command::kPlot) {
+      command_line.plot = ParsePlotArguments(rest);
+    } else {
+      command_line.prepare = ParsePrepareArguments(rest);
+    }
+    command_line.command = command->command;
     return command_line;
   }
   Parsed parsed = ParseFlags(*command, {arguments.begin() + 1, arguments.end()});

@@ -7,6 +7,7 @@
 
 #include "train/bench_command.h"
 #include "train/plot_command.h"
+#include "train/prepare_command.h"
 #include "train/settings.h"
 
 namespace thinwire {
@@ -30,6 +31,8 @@ struct CommandLine {
   std::vector<std::pair<std::string, std::string>> flags;
   /// kPlot: all of its flags, none of which is a setting.
   PlotOptions plot;
+  /// kPrepare: likewise.
+  PrepareOptions prepare;
   /// kBench: what to measure, and how long.
   BenchOptions bench;
 };

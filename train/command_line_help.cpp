@@ -8,6 +8,7 @@
 #include "train/command_line.h"
 #include "train/commands_table.h"
 #include "train/plot_command.h"
+#include "train/prepare_command.h"
 #include "train/settings_value.h"
 
 #ifndef THINWIRE_VERSION
@@ -85,6 +86,7 @@ std::string CommandHelp(const CommandEntry& command) {
     text += SettingLine(entry);
   }
   if (command.command == Command::kPlot) text += PlotFlagsHelp();
+  if (command.command == Command::kPrepare) text += PrepareFlagsHelp();
   if (command.command == Command::kBench) text += BenchFlagsHelp();
   text += "\nOther\n";
   if (command.takes_recipe) {
@@ -113,6 +115,11 @@ const std::vector<CommandEntry>& Commands() {
       {Command::kPlot, "plot", "RUN...", false, "draw the course of runs",
        "Draws what runs logged (each RUN is a folder, or its steps.jsonl) as line charts in an SVG "
        "file: a panel for each pair of coordinates, a line for each run."},
+      {Command::kPrepare, "prepare", "DATASET FOLDER FILE", false, "pack a data set into one file",
+       "Packs cifar10, cifar100 or mnist from its folder into one file with an index and "
+       "checksums, "
+       "for --dataset packed --data-dir FILE. If it is killed, the same call goes on, and the file "
+       "becomes the same."},
       {Command::kBench, "bench", "kernels|step|comm", true, "measure kernels, steps or collectives",
        "Measures this machine's kernels against a copy of its memory and its fastest matrix "
        "product, "

@@ -14,6 +14,7 @@
 #include "train/bench_command.h"
 #include "train/evaluation.h"
 #include "train/plot_command.h"
+#include "train/prepare_command.h"
 #include "train/run_folder.h"
 #include "train/train_command.h"
 #include "train/trainer.h"
@@ -186,6 +187,9 @@ int RunCommand(const CommandLine& command_line, MpiSession* mpi) {
     case Command::kPlot:
       PlotRuns(command_line.plot);
       PrintLine("The drawing is in " + command_line.plot.output);
+      return 0;
+    case Command::kPrepare:
+      PrintLine(PrepareDataset(command_line.prepare));
       return 0;
     case Command::kBench:
       RunBench(command_line.bench, command_line.settings, mpi);

@@ -98,8 +98,8 @@ void AddTopKCases(KernelOperands& o, CaseList& list) {
   const auto k =
       std::max<int64_t>(1, static_cast<int64_t>(kTopKShare * static_cast<double>(o.elements())));
   const auto make_chosen = [&] {
-    return std::make_shared<Chosen>(o.device().Allocate(k * SizeOf(DataType::kInt32)),
-                                    o.device().Allocate(k * SizeOf(DataType::kFloat32)));
+    return std::make_shared<Chosen>(Chosen{o.device().Allocate(k * SizeOf(DataType::kInt32)),
+                                           o.device().Allocate(k * SizeOf(DataType::kFloat32))});
   };
   const std::shared_ptr<TopK> top_k =
       o.device().MakeTopK({.size = o.padded(), .ranges = {{0, o.elements()}}, .k = k});
@@ -263,9 +263,9 @@ std::vector<KernelCase> BatchNormCases(KernelOperands& o, int64_t channels, bool
   };
   const BatchNormShape shape{
       .rows = o.elements() / channels, .channels = channels, .residual = residual, .relu = true};
-  const auto operation =
-      std::make_shared<Operation>(shape, o.device().MakeBatchNorm(shape),
-                                  o.device().Allocate(8 * channels * SizeOf(DataType::kFloat32)));
+  const auto operation = std::make_shared<Operation>(
+      Operation{shape, o.device().MakeBatchNorm(shape),
+                o.device().Allocate(8 * channels * SizeOf(DataType::kFloat32))});
   const std::vector<float> ones(static_cast<size_t>(channels), 1.0f);
   // Scale, running variance, and what a forward pass saves.
   for (const int64_t i : {0, 3, 5}) o.device().CopyFromHost(ones.data(), operation->small(i));
@@ -314,9 +314,9 @@ std::vector<KernelCase> LinearCases(Device& device, int64_t n) {
     Buffer left, right, result;
   };
   const auto layer = std::make_shared<Layer>(
-      device.MakeLinear({.batch = n, .in_features = n, .out_features = n, .bias = false}),
-      RandomBuffer(device, n * n, 1), RandomBuffer(device, n * n, 2),
-      device.Allocate(n * n * SizeOf(DataType::kFloat32)));
+      Layer{device.MakeLinear({.batch = n, .in_features = n, .out_features = n, .bias = false}),
+            RandomBuffer(device, n * n, 1), RandomBuffer(device, n * n, 2),
+            device.Allocate(n * n * SizeOf(DataType::kFloat32))});
   const auto make = [&](const char* direction, auto run) {
     return KernelCase{.name = fmt::format("linear/{}/{}", n, direction),
                       .operations = 2 * static_cast<double>(n) * static_cast<double>(n * n),
@@ -341,12 +341,12 @@ std::vector<KernelCase> ConvolutionCases(Device& device, const ConvolutionShape&
     Buffer input, filter, output, input_gradient, filter_gradient, output_gradient;
   };
   const auto layer = std::make_shared<Layer>(
-      device.MakeConvolution(shape), RandomBuffer(device, shape.input_size(), 1),
-      RandomBuffer(device, shape.filter_size(), 2),
-      device.Allocate(shape.output_size() * SizeOf(DataType::kFloat32)),
-      device.Allocate(shape.input_size() * SizeOf(DataType::kFloat32)),
-      device.Allocate(shape.filter_size() * SizeOf(DataType::kFloat32)),
-      RandomBuffer(device, shape.output_size(), 3));
+      Layer{device.MakeConvolution(shape), RandomBuffer(device, shape.input_size(), 1),
+            RandomBuffer(device, shape.filter_size(), 2),
+            device.Allocate(shape.output_size() * SizeOf(DataType::kFloat32)),
+            device.Allocate(shape.input_size() * SizeOf(DataType::kFloat32)),
+            device.Allocate(shape.filter_size() * SizeOf(DataType::kFloat32)),
+            RandomBuffer(device, shape.output_size(), 3)});
   const double pixels = static_cast<double>(shape.batch * shape.out_height() * shape.out_width());
   const auto make = [&](const char* direction, std::function<void()> run) {
     return KernelCase{.name = fmt::format("convolution/{}x{}x{}/{}", shape.height, shape.width,

@@ -93,11 +93,12 @@ bool Holds(int descriptor, const PackedEntry& entry, std::vector<std::byte>& scr
 
 }  // namespace
 
-PackedWriter::PackedWriter(std::string path, const std::string& source,
+PackedWriter::PackedWriter(std::string path, const std::string& source, std::string kind,
                            std::vector<std::string> classes)
     : path_(std::move(path)),
       part_(path_ + ".part"),
       journal_path_(part_ + ".journal"),
+      kind_(std::move(kind)),
       classes_(std::move(classes)) {
   try {
     journal_ = Open(journal_path_);
@@ -249,6 +250,8 @@ void PackedWriter::Index(const PackedEntry& entry, std::string_view name, std::s
 
 void PackedWriter::Commit() {
   std::vector<std::byte> index;
+  AppendBytes(index, BytesOf(Length(kind_)));
+  AppendBytes(index, BytesOf(std::string_view(kind_)));
   for (const std::string& name : classes_) {
     AppendBytes(index, BytesOf(Length(name)));
     AppendBytes(index, BytesOf(std::string_view(name)));

@@ -27,10 +27,12 @@ class PackedWriter {
     int64_t height = 0, width = 0, channels = 0;  // of bare pixels; else 0
   };
 
+  /// @param kind What PackedImages::kind says.
   /// @param source All that decides the file's content: which images, and what is done to them.
   ///     What was written for another one is thrown away.
   /// @throws Error with path and cause; also if another process is writing the same file.
-  PackedWriter(std::string path, const std::string& source, std::vector<std::string> classes);
+  PackedWriter(std::string path, const std::string& source, std::string kind,
+               std::vector<std::string> classes);
   ~PackedWriter();
   PackedWriter(const PackedWriter&) = delete;
   PackedWriter& operator=(const PackedWriter&) = delete;
@@ -58,6 +60,7 @@ class PackedWriter {
   void Index(const PackedEntry& entry, std::string_view name, std::string_view reason);
 
   std::string path_, part_, journal_path_;
+  std::string kind_;
   std::vector<std::string> classes_;
   int data_ = -1, journal_ = -1;
   uint64_t end_ = sizeof(PackedHeader);  // of the data

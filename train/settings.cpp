@@ -1,6 +1,8 @@
 // The schema's table, and what the folders below take from the settings.
 #include "train/settings.h"
 
+#include "datasets/packed_dataset.h"
+
 namespace thinwire {
 namespace {
 
@@ -51,6 +53,11 @@ std::vector<std::string> Schedules() {
   return names;
 }
 
+/// The data set whose usual settings hold: of a packed one, that which was packed.
+std::string DatasetKind(const Settings& settings) {
+  return settings.dataset == "packed" ? PackedKind(settings.data_dir) : settings.dataset;
+}
+
 }  // namespace
 
 const std::vector<SettingEntry>& SettingEntries() {
@@ -58,10 +65,11 @@ const std::vector<SettingEntry>& SettingEntries() {
   // clang-format off
   static const std::vector<SettingEntry> entries = {
       {"dataset", 0, "Data", kModels, &S::dataset, "NAME",
-       "data set; shapes are drawn by the program itself, libsvm is files of rows for logreg", {},
+       "data set; shapes are drawn by the program itself, libsvm is files of rows for logreg, packed "
+       "is a file of thinwire prepare", {},
        AllDatasets},
       {"data-dir", 0, "Data", kRuns, &S::data_dir, "FOLDER",
-       "folder with the data set's files"},
+       "folder with the data set's files; of packed, the file"},
       {"train-files", 0, "Data", kTrain, &S::train_files, "NAMES",
        "training files in data-dir, instead of the data set's standard names"},
       {"test-files", 0, "Data", kRuns, &S::test_files, "NAMES",
@@ -315,8 +323,8 @@ DatasetOptions MakeDatasetOptions(const Settings& settings, Split split) {
 }
 
 AugmentationOptions MakeAugmentationOptions(const Settings& settings) {
-  const bool cifar = settings.dataset == "cifar10" || settings.dataset == "cifar100";
-  const bool shapes = settings.dataset == "shapes";
+  const std::string kind = DatasetKind(settings);
+  const bool cifar = kind == "cifar10" || kind == "cifar100", shapes = kind == "shapes";
   return {.crop_padding = settings.crop_padding.value_or(cifar    ? 4
                                                          : shapes ? 2
                                                                   : 0),
@@ -325,7 +333,7 @@ AugmentationOptions MakeAugmentationOptions(const Settings& settings) {
 }
 
 Normalization MakeNormalization(const Settings& settings) {
-  if (settings.mean.empty()) return DefaultNormalization(settings.dataset);
+  if (settings.mean.empty()) return DefaultNormalization(DatasetKind(settings));
   Normalization normalization;
   normalization.mean.assign(settings.mean.begin(), settings.mean.end());
   normalization.deviation.assign(settings.std.begin(), settings.std.end());

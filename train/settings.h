@@ -130,6 +130,7 @@ enum class Command : uint8_t {
   kExport = 16,
   kPlot = 32,
   kBench = 64,
+  kPrepare = 128,
 };
 
 /// What a number may be.

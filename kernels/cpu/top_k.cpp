@@ -310,15 +310,21 @@ class CpuTopK : public TopK {
       };
       if (output.taken_ties == 0 || output.taken_ties == output.ties) {
         const Key least = output.taken_ties == 0 ? cut.key + 1 : cut.key;
-        for (int64_t i = 0; to < end; ++i) write_if(i, KeyOf(found.values[i]) >= least);
+        int64_t i = 0;
+        while (to < end) {
+          write_if(i, KeyOf(found.values[i]) >= least);
+          ++i;
+        }
         return;
       }
       int64_t ties = output.taken_ties;
-      for (int64_t i = 0; to < end; ++i) {
+      int64_t i = 0;
+      while (to < end) {
         const Key key = KeyOf(found.values[i]);
         const bool tie = key == cut.key && ties > 0;
         ties -= tie;
         write_if(i, key > cut.key || tie);
+        ++i;
       }
     });
   }

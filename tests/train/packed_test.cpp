@@ -59,7 +59,7 @@ void WriteItems(PackedWriter& writer, int64_t end) {
 class PackedTest : public ::testing::Test {
  protected:
   std::vector<std::byte> WriteWhole(const std::string& name) {
-    PackedWriter writer(folder_ / name, "items", kClasses);
+    PackedWriter writer(folder_ / name, "items", "animals", kClasses);
     WriteItems(writer, kItems);
     writer.Commit();
     return ReadFile(folder_ / name);
@@ -70,6 +70,7 @@ class PackedTest : public ::testing::Test {
 };
 
 void ExpectItems(const PackedImages& images) {
+  EXPECT_EQ(images.kind(), "animals");
   EXPECT_EQ(images.classes(), (std::vector<std::string_view>{"cat", "", "dog"}));
   int64_t found = 0, left_out = 0;
   for (int64_t i = 0; i < kItems; ++i) {
@@ -101,16 +102,19 @@ TEST_F(PackedTest, WhatWasPutInComesOut) {
 }
 
 TEST_F(PackedTest, NoImages) {
-  PackedWriter(folder_ / "packed", "nothing", {}).Commit();
+  PackedWriter(folder_ / "packed", "nothing", "", {}).Commit();
   EXPECT_EQ(PackedImages(folder_ / "packed").count(), 0);
 }
 
 TEST_F(PackedTest, GoesOnAfterAnyNumberOfItems) {
   const std::vector<std::byte> whole = WriteWhole("whole");
   for (const int64_t first : {0, 1, 4, 5, 33, 59, 60}) {
-    { WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "items", kClasses), first); }
+    {
+      WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "items", "animals", kClasses),
+                 first);
+    }
     EXPECT_FALSE(Exists("packed"));
-    PackedWriter writer(folder_ / "packed", "items", kClasses);
+    PackedWriter writer(folder_ / "packed", "items", "animals", kClasses);
     EXPECT_EQ(writer.position(), first);
     WriteItems(writer, kItems);
     writer.Commit();
@@ -121,7 +125,10 @@ TEST_F(PackedTest, GoesOnAfterAnyNumberOfItems) {
 
 TEST_F(PackedTest, GoesOnWhereverTheFilesAreTorn) {
   const std::vector<std::byte> whole = WriteWhole("whole");
-  { WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "items", kClasses), 20); }
+  {
+    WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "items", "animals", kClasses),
+               20);
+  }
   const auto data = ReadFile(folder_ / "packed.part"),
              journal = ReadFile(folder_ / "packed.part.journal");
   RandomStream random(1, 1);
@@ -136,7 +143,7 @@ TEST_F(PackedTest, GoesOnWhereverTheFilesAreTorn) {
     };
     WriteFileAtomically(folder_ / "packed.part", torn(data));
     WriteFileAtomically(folder_ / "packed.part.journal", torn(journal));
-    PackedWriter writer(folder_ / "packed", "items", kClasses);
+    PackedWriter writer(folder_ / "packed", "items", "animals", kClasses);
     EXPECT_LE(writer.position(), 20);
     WriteItems(writer, kItems);
     writer.Commit();
@@ -145,16 +152,19 @@ TEST_F(PackedTest, GoesOnWhereverTheFilesAreTorn) {
 }
 
 TEST_F(PackedTest, ADifferentSourceBeginsAnew) {
-  { WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "others", kClasses), 20); }
-  PackedWriter writer(folder_ / "packed", "items", kClasses);
+  {
+    WriteItems(*std::make_unique<PackedWriter>(folder_ / "packed", "others", "animals", kClasses),
+               20);
+  }
+  PackedWriter writer(folder_ / "packed", "items", "animals", kClasses);
   EXPECT_EQ(writer.position(), 0);
   EXPECT_EQ(writer.bytes(), 0);
 }
 
 TEST_F(PackedTest, OneWriterAtATime) {
-  const PackedWriter writer(folder_ / "packed", "items", kClasses);
+  const PackedWriter writer(folder_ / "packed", "items", "animals", kClasses);
   try {
-    const PackedWriter other(folder_ / "packed", "items", kClasses);
+    const PackedWriter other(folder_ / "packed", "items", "animals", kClasses);
     ADD_FAILURE() << "two writers";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("another process is packing"), std::string::npos);
@@ -169,7 +179,7 @@ TEST_F(PackedTest, AKilledWriterLosesNothing) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      PackedWriter writer(folder_ / "packed", "items", kClasses);
+      PackedWriter writer(folder_ / "packed", "items", "animals", kClasses);
       while (writer.position() < kItems) {
         WriteItems(writer, writer.position() + 1);
         usleep(200);
@@ -183,7 +193,7 @@ TEST_F(PackedTest, AKilledWriterLosesNothing) {
     ASSERT_EQ(waitpid(child, &status, 0), child);
     if (WIFSIGNALED(status)) ++kills;
     if (Exists("packed")) break;
-    const int64_t now = PackedWriter(folder_ / "packed", "items", kClasses).position();
+    const int64_t now = PackedWriter(folder_ / "packed", "items", "animals", kClasses).position();
     EXPECT_GE(now, before);
     before = now;
     ASSERT_LT(kills, 1000);
@@ -223,7 +233,7 @@ TEST_F(PackedTest, AnIndexThatContradictsItselfIsRefused) {
   const std::vector<std::byte> whole = WriteWhole("whole");
   PackedHeader header;
   std::memcpy(&header, whole.data(), sizeof(header));
-  const size_t entries = static_cast<size_t>(header.index_offset) + 3 * 4 + 6;
+  const size_t entries = static_cast<size_t>(header.index_offset) + 4 + 7 + 3 * 4 + 6;
   // Changes the first image's entry, and makes the checksums right again.
   const auto problem = [&](const auto& change) {
     std::vector<std::byte> file = whole;

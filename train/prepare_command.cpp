@@ -1,0 +1,116 @@
+#include "train/prepare_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "datasets/dataset.h"
+#include "kernels/crc32c.h"
+#include "kernels/error.h"
+#include "kernels/text.h"
+#include "train/packed_writer.h"
+#include "train/settings_value.h"
+
+namespace thinwire {
+namespace {
+
+[[noreturn]] void Fail(const std::string& problem, const std::string& remedy) {
+  throw Error(problem, remedy, Error::Kind::kUsage);
+}
+
+const std::vector<std::string>& PixelDatasets() {
+  static const std::vector<std::string> names = {"cifar10", "cifar100", "mnist"};
+  return names;
+}
+
+struct SplitOfDataset {
+  Dataset dataset;
+  Split split;
+  const char* folder;  // in names
+};
+
+}  // namespace
+
+PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments) {
+  PrepareOptions options;
+  CLI::App parser;
+  parser.set_help_flag();
+  parser.add_option("dataset", options.dataset);
+  parser.add_option("source", options.source);
+  parser.add_option("destination", options.destination);
+  parser.add_flag("--overwrite", options.overwrite);
+  parser.allow_extras();
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants it
+  try {
+    parser.parse(std::move(reversed));
+  } catch (const CLI::ParseError& error) {
+    Fail(fmt::format("thinwire prepare: {}", error.what()), "see thinwire prepare --help");
+  }
+  if (const auto rest = parser.remaining(); !rest.empty()) {
+    Fail(fmt::format("thinwire prepare does not know what to do with {}", Quoted(rest.front())),
+         "see thinwire prepare --help");
+  }
+  if (options.destination.empty()) {
+    Fail("thinwire prepare needs a data set, its folder and a file to write",
+         "call it as thinwire prepare DATASET FOLDER FILE");
+  }
+  const std::vector<std::string>& known = PixelDatasets();
+  if (std::find(known.begin(), known.end(), options.dataset) == known.end()) {
+    Fail(fmt::format("thinwire prepare knows no data set {}", Quoted(options.dataset)),
+         SuggestName(options.dataset, known));
+  }
+  return options;
+}
+
+std::string PrepareFlagsHelp() {
+  return "\nPrepare\n" +
+         fmt::format("{:<32}{}\n", "      --overwrite", "replace a file that is there already");
+}
+
+std::string PrepareDataset(const PrepareOptions& options) {
+  if (!options.overwrite && std::filesystem::exists(options.destination)) {
+    Fail(fmt::format("{} is there already", options.destination),
+         "name another file, or replace it with --overwrite");
+  }
+  std::vector<SplitOfDataset> splits;
+  splits.push_back({{}, Split::kTrain, "train"});
+  splits.push_back({{}, Split::kTest, "test"});
+  std::string source = options.dataset;
+  for (SplitOfDataset& part : splits) {
+    part.dataset = LoadDataset({.name = options.dataset, .data_dir = options.source}, part.split);
+    source += fmt::format(" {} {} {:08x} {:08x}", part.folder, part.dataset.count,
+                          Crc32c(std::as_bytes(std::span(part.dataset.images))),
+                          Crc32c(std::as_bytes(std::span(part.dataset.labels))));
+  }
+  std::vector<std::string> classes;
+  for (int64_t i = 0; i < splits[0].dataset.classes; ++i) classes.push_back(fmt::format("{}", i));
+
+  PackedWriter writer(options.destination, source, options.dataset, classes);
+  const int64_t before = writer.position();
+  int64_t first = 0;  // of the split, among all images
+  for (const auto& [dataset, split, folder] : splits) {
+    while (writer.position() < first + dataset.count) {
+      const int64_t i = writer.position() - first;
+      const std::span<const uint8_t> pixels(dataset.image(i),
+                                            static_cast<size_t>(dataset.image_bytes()));
+      const std::string name = fmt::format("{}/{}", folder, i);
+      writer.Append({.bytes = std::as_bytes(pixels),
+                     .label = dataset.labels[static_cast<size_t>(i)],
+                     .split = split,
+                     .name = name,
+                     .height = dataset.height,
+                     .width = dataset.width,
+                     .channels = dataset.channels});
+    }
+    first += dataset.count;
+  }
+  writer.Commit();
+  return fmt::format("Packed {} training and {} test images of {} into {}{}",
+                     splits[0].dataset.count, splits[1].dataset.count, options.dataset,
+                     options.destination,
+                     before > 0 ? fmt::format(", {} of which were there already", before) : "");
+}
+
+}  // namespace thinwire

@@ -1,0 +1,28 @@
+// thinwire prepare: a data set as one packed file.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace thinwire {
+
+struct PrepareOptions {
+  std::string dataset;      // cifar10, cifar100 or mnist
+  std::string source;       // its folder
+  std::string destination;  // FILE
+  bool overwrite = false;   // what stands there
+};
+
+/// Reads what stands behind "thinwire prepare". @throws Error (usage) naming what is wrong.
+PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments);
+
+/// The flags, as a part of the command's help.
+std::string PrepareFlagsHelp();
+
+/// Packs the data set. The file appears when it is whole; called again after a kill, this goes on,
+/// and the file becomes the same.
+/// @return What was done, for people.
+/// @throws Error naming the data set's file or the destination.
+std::string PrepareDataset(const PrepareOptions& options);
+
+}  // namespace thinwire
