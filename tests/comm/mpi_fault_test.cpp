@@ -137,7 +137,7 @@ void ExpectEnd(Job& job, double seconds, const std::vector<std::string>& parts) 
 class MpiFault : public ::testing::TestWithParam<int> {
  protected:
   // Launching takes seconds on a busy machine; detecting must not take much longer than said.
-  static constexpr double kSlack = 15;
+  static constexpr double kSlack = 30;
   int ranks() const { return GetParam(); }
 };
 
