@@ -117,16 +117,20 @@ class CudaLinear : public Linear {
  public:
   CudaLinear(Device& device, const Queue& queue, const Cublas& cublas, const LinearShape& shape)
       : device_(device), shape_(shape) {
-    const auto [batch, in, out, bias] = shape;
+    const auto [batch, in, out, bias, gradients] = shape;
     if (batch > 0) {
       forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false},
                        bias);
-      data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
-                    false);
-      weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
-                       false);
+      if (gradients.data) {
+        data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
+                      false);
+      }
+      if (gradients.weights) {
+        weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
+                         false);
+      }
     }
-    if (bias) bias_gradient_.emplace(device, queue, batch, out);
+    if (bias && gradients.weights) bias_gradient_.emplace(device, queue, batch, out);
   }
 
   void Forward(ConstView input, ConstView weight, ConstView bias, View output) override {
@@ -134,11 +138,13 @@ class CudaLinear : public Linear {
   }
 
   void BackwardData(ConstView output_gradient, ConstView weight, View input_gradient) override {
+    CheckDataGradient(shape_.gradients);
     if (data_) data_->Run(weight, output_gradient, {}, input_gradient);
   }
 
   void BackwardWeights(ConstView input, ConstView output_gradient, View weight_gradient,
                        View bias_gradient) override {
+    CheckWeightGradient(shape_.gradients);
     if (weights_) {
       weights_->Run(input, output_gradient, {}, weight_gradient);
     } else {
