@@ -14,12 +14,12 @@ using cuda::ConvolutionDirection;
 class CudaConvolution : public Convolution {
  public:
   CudaConvolution(Device& device, const cuda::Queue& queue, const cuda::Cudnn& cudnn,
-                  const ConvolutionShape& shape)
+                  const ConvolutionShape& shape, const GpuOptions& options)
       : device_(device), queue_(queue), shape_(shape) {
     if (shape.batch > 0) {
       const auto plan = [&](ConvolutionDirection direction) {
         auto& planned = plans_[static_cast<size_t>(direction)];
-        planned = cuda::PlanConvolution(cudnn, shape, direction, DataType::kFloat32);
+        planned = cuda::PlanConvolution(cudnn, shape, direction, {.tf32 = options.tf32});
         device.ReserveWorkspace(planned->workspace_bytes());
       };
       plan(ConvolutionDirection::kForward);
@@ -81,9 +81,10 @@ class CudaConvolution : public Convolution {
 
 std::unique_ptr<Convolution> MakeCudaConvolution(Device& device, const cuda::Queue& queue,
                                                  const cuda::Cudnn& cudnn,
-                                                 const ConvolutionShape& shape) {
+                                                 const ConvolutionShape& shape,
+                                                 const GpuOptions& options) {
   CheckShape(shape);
-  return std::make_unique<CudaConvolution>(device, queue, cudnn, shape);
+  return std::make_unique<CudaConvolution>(device, queue, cudnn, shape, options);
 }
 
 }  // namespace thinwire

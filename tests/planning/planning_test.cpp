@@ -52,12 +52,13 @@ constexpr std::array<Direction, 3> kDirections = {
      {ConvolutionDirection::kWeights, "weight gradient"}}};
 
 struct Type {
-  DataType type;
+  ConvolutionNumerics numerics;
   const char* name;
 };
 
-constexpr std::array<Type, 2> kTypes = {
-    {{DataType::kFloat32, "float32"}, {DataType::kBFloat16, "bf16"}}};
+constexpr std::array<Type, 3> kTypes = {{{{.type = DataType::kFloat32}, "float32"},
+                                         {{.type = DataType::kFloat32, .tf32 = true}, "TF32"},
+                                         {{.type = DataType::kBFloat16}, "bf16"}}};
 
 bool Uses(const ConvolutionShape& shape, ConvolutionDirection direction) {
   switch (direction) {
@@ -123,6 +124,7 @@ class Planning : public testing::Test {
     }
   }
 
+  static constexpr const Type& kFloat32 = kTypes[0];
   static constexpr ConvolutionShape kShape{.batch = 8,
                                            .height = 32,
                                            .width = 32,
@@ -148,9 +150,10 @@ class ModelPlanning : public Planning, public testing::WithParamInterface<const 
     auto& [description, plan] = *known;
     if (is_new) {
       try {
-        plan = PlanConvolutionFor(properties_, shape, direction, type.type);
-        fmt::print("{:<92} {:>9.3f} MiB  {:>2} candidates  {}\n", description,
-                   Mebibytes(plan->workspace_bytes()), plan->candidates(), plan->name());
+        plan = PlanConvolutionFor(properties_, shape, direction, type.numerics);
+        fmt::print("{:<92} {:>9.3f} MiB  {:>2} candidates  {}{}\n", description,
+                   Mebibytes(plan->workspace_bytes()), plan->candidates(), plan->name(),
+                   plan->uses_tensor_cores() ? ", tensor cores" : "");
       } catch (const Error& error) {
         fmt::print("{:<92} not planned\n", description);
         ADD_FAILURE() << error.what();
@@ -172,7 +175,7 @@ TEST_P(ModelPlanning, EveryConvolutionHasAPlan) {
     ASSERT_FALSE(shapes.empty()) << model;
     for (const Type& type : kTypes) {
       Largest largest;
-      size_t planned = 0, used = 0;
+      size_t planned = 0, used = 0, on_tensor_cores = 0;
       for (const ConvolutionShape& shape : shapes) {
         for (const auto& [direction, name] : kDirections) {
           if (!Uses(shape, direction)) continue;
@@ -181,15 +184,23 @@ TEST_P(ModelPlanning, EveryConvolutionHasAPlan) {
           const ConvolutionPlan* plan = Plan(shape, type, graph, direction);
           if (plan == nullptr) continue;
           ++planned;
+          if (plan->uses_tensor_cores()) ++on_tensor_cores;
           if (plan->workspace_bytes() > largest.bytes) largest = {plan->workspace_bytes(), graph};
         }
+      }
+      if (&type == &kFloat32) {
+        EXPECT_EQ(on_tensor_cores, 0u) << model << ": TF32 is off";
+      } else {
+        EXPECT_GT(on_tensor_cores, used / 2) << model << " in " << type.name;
       }
       // Of three directions, all but the gradient of the image.
       EXPECT_EQ(used, 3 * shapes.size() - 1) << model;
       summary += fmt::format(
-          "{:<14} {:<7}  {:>2} convolutions, {:>2} of {:>2} graphs planned, at most {:>8.3f} MiB "
+          "{:<14} {:<7}  {:>2} convolutions, {:>2} of {:>2} graphs planned, {:>2} on tensor cores, "
+          "at most {:>8.3f} MiB "
           "({})\n",
-          model, type.name, shapes.size(), planned, used, Mebibytes(largest.bytes), largest.graph);
+          model, type.name, shapes.size(), planned, used, on_tensor_cores, Mebibytes(largest.bytes),
+          largest.graph);
     }
   }
   const auto device = nlohmann::json::parse(properties_);
@@ -208,7 +219,7 @@ using ErrorPlanning = Planning;
 void ExpectRefused(const std::string& properties, const ConvolutionShape& shape,
                    const std::string& part) {
   try {
-    PlanConvolutionFor(properties, shape, ConvolutionDirection::kForward, DataType::kFloat32);
+    PlanConvolutionFor(properties, shape, ConvolutionDirection::kForward, {});
     ADD_FAILURE() << "planned " << Describe(shape);
   } catch (const Error& error) {
     const std::string message = error.what();
@@ -256,8 +267,8 @@ TEST_F(ErrorPlanning, RefusesConvolutionsThatCudnnCannot) {
 }
 
 TEST_F(ErrorPlanning, APlanWithoutADeviceDoesNotExecute) {
-  const auto plan = PlanConvolutionFor(PropertiesOf("h100"), kShape, ConvolutionDirection::kForward,
-                                       DataType::kFloat32);
+  const auto plan =
+      PlanConvolutionFor(PropertiesOf("h100"), kShape, ConvolutionDirection::kForward, {});
   EXPECT_THROW(plan->Execute(nullptr, nullptr, nullptr, nullptr), Error);
 }
 
