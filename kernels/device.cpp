@@ -41,8 +41,11 @@ void Device::RunOut(const std::string& device, int64_t asked, int64_t free, int6
   throw OutOfMemory({device, use_, asked, free, total, held_});
 }
 
-std::unique_ptr<Device> MakeDevice(const std::string& name, int threads, int gpu) {
-  if (name == "cuda" || (name == "auto" && CudaDeviceCount() > 0)) return MakeCudaDevice(gpu);
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads, int gpu,
+                                   const GpuOptions& options) {
+  if (name == "cuda" || (name == "auto" && CudaDeviceCount() > 0)) {
+    return MakeCudaDevice(gpu, options);
+  }
   if (name == "cpu" || name == "auto") return MakeCpuDevice(threads);
   throw Error("--device " + name + ": no such device", "use cpu, cuda or auto",
               Error::Kind::kUsage);

@@ -171,10 +171,18 @@ class MemoryScope {
   MemoryUse outer_;
 };
 
+/// How a GPU computes; the CPU takes no notice.
+struct GpuOptions {
+  /// float32 convolutions and linear layers may use tensor cores, which keep ten of the 23 bits of
+  /// a factor's fraction (sums are in float32).
+  bool tf32 = false;
+};
+
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).
 /// `threads` is for the CPU, as in MakeCpuDevice, `gpu` for CUDA, as in MakeCudaDevice.
 /// @throws Error (usage) for another name, or if the program or machine lacks the device.
-std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0, int gpu = 0);
+std::unique_ptr<Device> MakeDevice(const std::string& name, int threads = 0, int gpu = 0,
+                                   const GpuOptions& options = {});
 
 /// The CPU, with `threads` threads (0: as OpenMP decides, OMP_NUM_THREADS).
 std::unique_ptr<Device> MakeCpuDevice(int threads = 0);
@@ -183,6 +191,6 @@ std::unique_ptr<Device> MakeCpuDevice(int threads = 0);
 int CudaDeviceCount();
 /// GPU number `ordinal`. Drive it from the thread that made it.
 /// @throws Error (usage) if there is no such GPU, or the build lacks CUDA.
-std::unique_ptr<Device> MakeCudaDevice(int ordinal);
+std::unique_ptr<Device> MakeCudaDevice(int ordinal, const GpuOptions& options = {});
 
 }  // namespace thinwire

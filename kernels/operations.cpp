@@ -5,6 +5,23 @@
 #include "kernels/error.h"
 
 namespace thinwire {
+namespace {
+
+void CheckPlanned(bool planned, const char* gradient) {
+  if (planned) return;
+  throw Error(fmt::format("an operation is asked for the gradient of its {}, for which it was not "
+                          "planned",
+                          gradient),
+              "this is a mistake in the program; please report it");
+}
+
+}  // namespace
+
+void CheckDataGradient(const GradientUse& gradients) { CheckPlanned(gradients.data, "input"); }
+
+void CheckWeightGradient(const GradientUse& gradients) {
+  CheckPlanned(gradients.weights, "weights");
+}
 
 void CheckShape(const ConvolutionShape& s) {
   const char* problem = nullptr;

@@ -12,7 +12,14 @@
 
 namespace thinwire {
 
-/// Geometry of a 2-D convolution.
+/// The gradients that will be asked of an operation. Others are not planned and take no workspace;
+/// to ask for one nevertheless is an Error.
+struct GradientUse {
+  bool data = true;     // of the input: nobody reads that of images
+  bool weights = true;  // of filter or weight, and bias; inference needs neither
+};
+
+/// Geometry of a 2-D convolution, and what is asked of it.
 struct ConvolutionShape {
   int64_t batch = 0;
   int64_t height = 0, width = 0, in_channels = 0;  // input, NHWC
@@ -22,6 +29,7 @@ struct ConvolutionShape {
   int64_t padding_height = 0, padding_width = 0;  // symmetric, zeros
   int64_t groups = 1;
   bool bias = false;
+  GradientUse gradients = {};
 
   int64_t out_height() const {
     return (height + 2 * padding_height - kernel_height) / stride_height + 1;
@@ -45,7 +53,8 @@ class Convolution {
   /// Overwrites filter_gradient (and bias_gradient, empty if the shape has no bias).
   virtual void BackwardWeights(ConstView input, ConstView output_gradient, View filter_gradient,
                                View bias_gradient) = 0;
-  /// The algorithm chosen for each direction, for reports: "winograd 4x4", "oneDNN brgconv:…".
+  /// The algorithm chosen for each direction, for reports: "winograd 4x4", "oneDNN brgconv:…";
+  /// "none" where there is nothing to do.
   virtual const char* algorithm(int direction) const = 0;  // 0 forward, 1 data, 2 weights
 };
 
@@ -53,6 +62,7 @@ class Convolution {
 struct LinearShape {
   int64_t batch = 0, in_features = 0, out_features = 0;
   bool bias = true;
+  GradientUse gradients = {};
 };
 
 class Linear {
@@ -194,5 +204,9 @@ void CheckShape(const PoolingShape& shape);
 void CheckShape(const GlobalAveragePoolingShape& shape);
 void CheckShape(const PadShortcutShape& shape);
 void CheckShape(const LossShape& shape);
+
+/// For operations that are asked for a gradient. @throws Error unless they were made for it.
+void CheckDataGradient(const GradientUse& gradients);
+void CheckWeightGradient(const GradientUse& gradients);
 
 }  // namespace thinwire

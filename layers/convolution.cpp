@@ -122,6 +122,7 @@ MemoryTraits ConvolutionLayer::memory_traits(bool) const { return {.backward_rea
 std::unique_ptr<PlannedLayer> ConvolutionLayer::Plan(const PlanningContext& context) const {
   ConvolutionShape shape = shape_;
   shape.batch = context.batch;
+  shape.gradients = context.gradients;
   const ParameterArena& arena = context.arena;
   return std::make_unique<PlannedConvolution>(
       context.device().MakeConvolution(shape), TensorValue(arena, filter()),

@@ -286,4 +286,13 @@ ExecutionPlan MakeExecutionPlan(const LayerGraph& graph, const ExecutionOptions&
   return plan;
 }
 
+std::vector<GradientUse> GradientsOfLayers(const LayerGraph& graph, const ExecutionPlan& plan) {
+  std::vector<GradientUse> gradients(graph.layers().size(), {.data = false, .weights = false});
+  for (const ExecutionStep& step : plan.steps) {
+    if (step.kind != Kind::kBackward) continue;
+    gradients[step.layer] = {.data = step.input_gradients[0] != kAbsent, .weights = true};
+  }
+  return gradients;
+}
+
 }  // namespace thinwire

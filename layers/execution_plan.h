@@ -59,4 +59,7 @@ struct ExecutionPlan {
 ///     train.
 ExecutionPlan MakeExecutionPlan(const LayerGraph& graph, const ExecutionOptions& options);
 
+/// What the plan's backward steps ask of each of the graph's layers.
+std::vector<GradientUse> GradientsOfLayers(const LayerGraph& graph, const ExecutionPlan& plan);
+
 }  // namespace thinwire

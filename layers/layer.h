@@ -92,6 +92,7 @@ struct PlanningContext {
   ParameterArena& arena;
   int64_t batch = 0;
   uint64_t seed = 0;  // of dropout
+  GradientUse gradients = {};  // that Backward will be asked for
 
   Device& device() const { return arena.device(); }
 };

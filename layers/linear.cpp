@@ -88,6 +88,7 @@ MemoryTraits LinearLayer::memory_traits(bool) const { return {.backward_reads_in
 std::unique_ptr<PlannedLayer> LinearLayer::Plan(const PlanningContext& context) const {
   LinearShape shape = shape_;
   shape.batch = context.batch;
+  shape.gradients = context.gradients;
   const ParameterArena& arena = context.arena;
   return std::make_unique<PlannedLinear>(
       context.device().MakeLinear(shape), TensorValue(arena, weight()),

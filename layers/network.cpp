@@ -49,10 +49,13 @@ struct Network::Plan {
       const MemoryScope scope(device, MemoryUse::kActivations);
       memory = device.Allocate(execution.bytes);
     }
-    const PlanningContext context{arena, options.batch_size, options.seed};
-    for (const auto& layer : graph.layers()) {
-      names.push_back(layer->name());
-      layers.push_back(layer->Plan(context));
+    PlanningContext context{arena, options.batch_size, options.seed};
+    const std::vector<GradientUse> gradients = GradientsOfLayers(graph, execution);
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      const Layer& layer = *graph.layers()[i];
+      context.gradients = gradients[i];
+      names.push_back(layer.name());
+      layers.push_back(layer.Plan(context));
     }
     loss = device.MakeLoss({.batch = options.batch_size,
                             .classes = graph.classes(),

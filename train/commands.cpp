@@ -77,7 +77,8 @@ void LoadInto(const TrainedModel& model, ParameterArena& arena) {
 int Eval(const CommandLine& command_line) {
   const TrainedModel model = FindTrainedModel(command_line);
   const Settings& settings = model.settings;
-  const auto device = MakeDevice(settings.device, static_cast<int>(settings.threads.value_or(0)));
+  const auto device = MakeDevice(settings.device, static_cast<int>(settings.threads.value_or(0)),
+                                 /*gpu=*/0, MakeGpuOptions(settings));
   const Dataset test_set = LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest);
   const LayerGraph graph = BuildModelFor(settings, test_set);
   ParameterArena arena(*device, graph.tensor_specs());

@@ -50,7 +50,7 @@ int GpuOfRank(const Settings& settings, int64_t number) {
 /// Who names GPUs does not want the CPU, whatever this machine has.
 std::unique_ptr<Device> MakeDeviceOfRank(const Settings& settings, int threads, int64_t number) {
   return MakeDevice(settings.gpus.empty() ? settings.device : "cuda", threads,
-                    GpuOfRank(settings, number));
+                    GpuOfRank(settings, number), MakeGpuOptions(settings));
 }
 
 /// Runs the body; what it throws names the rank.

@@ -114,6 +114,7 @@ struct Settings {
   std::vector<int64_t> gpus;  // empty: GPU 0, or that of a process's number on its machine
   int64_t workers_per_gpu = 1;
   std::optional<int64_t> threads;
+  bool tf32 = false;
   int64_t seed = 0;
   bool deterministic = false;
 
@@ -224,6 +225,7 @@ bool IsRegression(const Settings& settings);
 ModelOptions MakeModelOptions(const Settings& settings);
 /// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
+GpuOptions MakeGpuOptions(const Settings& settings);
 /// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.

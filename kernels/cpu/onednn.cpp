@@ -155,41 +155,47 @@ class OnednnConvolution : public Convolution {
 #if DNNL_VERSION_MAJOR >= 3
     const Forward::primitive_desc forward(Engine(), training, direct, input, any_filter, bias,
                                           output, strides, before, after, attributes);
-    const Data::primitive_desc data(Engine(), direct, input, any_filter, output, strides, before,
-                                    after, forward, attributes);
-    const Weights::primitive_desc weights(Engine(), direct, input, any_filter, bias, output,
-                                          strides, before, after, forward, attributes);
 #else
     const Forward::primitive_desc forward(
         Forward::desc(training, direct, input, any_filter, bias, output, strides, before, after),
         attributes, Engine());
-    const Data::primitive_desc data(
-        Data::desc(direct, input, any_filter, output, strides, before, after), attributes, Engine(),
-        forward);
-    const Weights::primitive_desc weights(
-        Weights::desc(direct, input, any_filter, bias, output, strides, before, after), attributes,
-        Engine(), forward);
 #endif
-    std::vector<Step::Operand> forward_operands = {
+    std::vector<Step::Operand> operands = {
         {DNNL_ARG_SRC, input}, {DNNL_ARG_WEIGHTS, forward.weights_desc()}, {DNNL_ARG_DST, output}};
-    std::vector<Step::Operand> weights_operands = {
-        {DNNL_ARG_SRC, input},
-        {DNNL_ARG_DIFF_DST, output},
-        {DNNL_ARG_DIFF_WEIGHTS, weights.diff_weights_desc()}};
-    if (s.bias) {
-      forward_operands.emplace_back(DNNL_ARG_BIAS, bias);
-      weights_operands.emplace_back(DNNL_ARG_DIFF_BIAS, bias);
-    }
-    forward_.emplace(MakeDirection<Forward>(device, forward, forward_operands, filter,
+    if (s.bias) operands.emplace_back(DNNL_ARG_BIAS, bias);
+    forward_.emplace(MakeDirection<Forward>(device, forward, operands, filter,
                                             forward.weights_desc(), forward.weights_desc()));
-    data_.emplace(MakeDirection<Data>(device, data,
-                                      {{DNNL_ARG_DIFF_DST, output},
-                                       {DNNL_ARG_WEIGHTS, data.weights_desc()},
-                                       {DNNL_ARG_DIFF_SRC, input}},
-                                      filter, data.weights_desc(), data.weights_desc()));
-    weights_.emplace(MakeDirection<Weights>(device, weights, weights_operands,
-                                            weights.diff_weights_desc(), filter,
-                                            weights.diff_weights_desc()));
+    if (s.gradients.data) {
+#if DNNL_VERSION_MAJOR >= 3
+      const Data::primitive_desc data(Engine(), direct, input, any_filter, output, strides, before,
+                                      after, forward, attributes);
+#else
+      const Data::primitive_desc data(
+          Data::desc(direct, input, any_filter, output, strides, before, after), attributes,
+          Engine(), forward);
+#endif
+      data_.emplace(MakeDirection<Data>(device, data,
+                                        {{DNNL_ARG_DIFF_DST, output},
+                                         {DNNL_ARG_WEIGHTS, data.weights_desc()},
+                                         {DNNL_ARG_DIFF_SRC, input}},
+                                        filter, data.weights_desc(), data.weights_desc()));
+    }
+    if (s.gradients.weights) {
+#if DNNL_VERSION_MAJOR >= 3
+      const Weights::primitive_desc weights(Engine(), direct, input, any_filter, bias, output,
+                                            strides, before, after, forward, attributes);
+#else
+      const Weights::primitive_desc weights(
+          Weights::desc(direct, input, any_filter, bias, output, strides, before, after),
+          attributes, Engine(), forward);
+#endif
+      const memory::desc gradient = weights.diff_weights_desc();
+      operands = {
+          {DNNL_ARG_SRC, input}, {DNNL_ARG_DIFF_DST, output}, {DNNL_ARG_DIFF_WEIGHTS, gradient}};
+      if (s.bias) operands.emplace_back(DNNL_ARG_DIFF_BIAS, bias);
+      weights_.emplace(
+          MakeDirection<Weights>(device, weights, operands, gradient, filter, gradient));
+    }
   }
 
   void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
@@ -205,6 +211,7 @@ class OnednnConvolution : public Convolution {
   }
 
   void BackwardData(ConstView output_gradient, ConstView filter, View input_gradient) override {
+    CheckDataGradient(shape_.gradients);
     if (!data_) return;
     std::byte* workspace = Workspace(device_);
     const void* ready = Reorder(*data_, filter.data, workspace);
@@ -214,6 +221,7 @@ class OnednnConvolution : public Convolution {
 
   void BackwardWeights(ConstView input, ConstView output_gradient, View filter_gradient,
                        View bias_gradient) override {
+    CheckWeightGradient(shape_.gradients);
     if (!weights_) {
       Zero(filter_gradient);
       Zero(bias_gradient);
@@ -233,7 +241,7 @@ class OnednnConvolution : public Convolution {
 
   const char* algorithm(int direction) const override {
     const auto& chosen = direction == 0 ? forward_ : direction == 1 ? data_ : weights_;
-    return chosen ? chosen->algorithm.c_str() : "nothing to do";
+    return chosen ? chosen->algorithm.c_str() : "none";
   }
 
  private:
@@ -245,7 +253,7 @@ class OnednnConvolution : public Convolution {
 
   Device& device_;
   ConvolutionShape shape_;
-  std::optional<Direction> forward_, data_, weights_;  // empty for an empty batch
+  std::optional<Direction> forward_, data_, weights_;  // empty: nothing to do
 };
 
 class OnednnLinear : public Linear {
@@ -265,33 +273,39 @@ class OnednnLinear : public Linear {
 #if DNNL_VERSION_MAJOR >= 3
     const Forward::primitive_desc forward(Engine(), training, input, weight, bias, output,
                                           attributes);
-    const Data::primitive_desc data(Engine(), input, weight, output, forward, attributes);
-    const Weights::primitive_desc weights(Engine(), input, weight, bias, output, forward,
-                                          attributes);
 #else
     const Forward::primitive_desc forward(Forward::desc(training, input, weight, bias, output),
                                           attributes, Engine());
-    const Data::primitive_desc data(Data::desc(input, weight, output), attributes, Engine(),
-                                    forward);
-    const Weights::primitive_desc weights(Weights::desc(input, weight, bias, output), attributes,
-                                          Engine(), forward);
 #endif
-    std::vector<Step::Operand> forward_operands = {
+    std::vector<Step::Operand> operands = {
         {DNNL_ARG_SRC, input}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, output}};
-    std::vector<Step::Operand> weights_operands = {
-        {DNNL_ARG_SRC, input}, {DNNL_ARG_DIFF_DST, output}, {DNNL_ARG_DIFF_WEIGHTS, weight}};
-    if (s.bias) {
-      forward_operands.emplace_back(DNNL_ARG_BIAS, bias);
-      weights_operands.emplace_back(DNNL_ARG_DIFF_BIAS, bias);
+    if (s.bias) operands.emplace_back(DNNL_ARG_BIAS, bias);
+    forward_.emplace(MakeDirection<Forward>(device, forward, operands, weight, weight, weight));
+    if (s.gradients.data) {
+#if DNNL_VERSION_MAJOR >= 3
+      const Data::primitive_desc data(Engine(), input, weight, output, forward, attributes);
+#else
+      const Data::primitive_desc data(Data::desc(input, weight, output), attributes, Engine(),
+                                      forward);
+#endif
+      data_.emplace(MakeDirection<Data>(
+          device, data,
+          {{DNNL_ARG_DIFF_DST, output}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DIFF_SRC, input}},
+          weight, weight, weight));
     }
-    forward_.emplace(
-        MakeDirection<Forward>(device, forward, forward_operands, weight, weight, weight));
-    data_.emplace(MakeDirection<Data>(
-        device, data,
-        {{DNNL_ARG_DIFF_DST, output}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DIFF_SRC, input}},
-        weight, weight, weight));
-    weights_.emplace(
-        MakeDirection<Weights>(device, weights, weights_operands, weight, weight, weight));
+    if (s.gradients.weights) {
+#if DNNL_VERSION_MAJOR >= 3
+      const Weights::primitive_desc weights(Engine(), input, weight, bias, output, forward,
+                                            attributes);
+#else
+      const Weights::primitive_desc weights(Weights::desc(input, weight, bias, output), attributes,
+                                            Engine(), forward);
+#endif
+      operands = {
+          {DNNL_ARG_SRC, input}, {DNNL_ARG_DIFF_DST, output}, {DNNL_ARG_DIFF_WEIGHTS, weight}};
+      if (s.bias) operands.emplace_back(DNNL_ARG_DIFF_BIAS, bias);
+      weights_.emplace(MakeDirection<Weights>(device, weights, operands, weight, weight, weight));
+    }
   }
 
   void Forward(ConstView input, ConstView weight, ConstView bias, View output) override {
@@ -305,6 +319,7 @@ class OnednnLinear : public Linear {
   }
 
   void BackwardData(ConstView output_gradient, ConstView weight, View input_gradient) override {
+    CheckDataGradient(shape_.gradients);
     if (!data_) return;
     data_->compute.Run(
         {output_gradient.data, weight.data, input_gradient.data, Workspace(device_)});
@@ -312,6 +327,7 @@ class OnednnLinear : public Linear {
 
   void BackwardWeights(ConstView input, ConstView output_gradient, View weight_gradient,
                        View bias_gradient) override {
+    CheckWeightGradient(shape_.gradients);
     if (!weights_) {
       Zero(weight_gradient);
       Zero(bias_gradient);
@@ -329,7 +345,7 @@ class OnednnLinear : public Linear {
  private:
   Device& device_;
   LinearShape shape_;
-  std::optional<Direction> forward_, data_, weights_;  // empty for an empty batch
+  std::optional<Direction> forward_, data_, weights_;  // empty: nothing to do
 };
 
 }  // namespace

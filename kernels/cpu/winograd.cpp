@@ -115,25 +115,36 @@ std::optional<WinogradForm> ChooseForm(const ConvolutionShape& s) {
 class WinogradConvolution : public Convolution {
  public:
   WinogradConvolution(Device& device, const ConvolutionShape& s, WinogradForm form)
-      : bias_(device, s),
-        forward_(device, Winograd(form), Input(s, form), Output(s, form), s.batch, false),
-        data_(device, Winograd(BackwardForm(s, form)), BackwardInput(s, form),
-              BackwardOutput(s, form), s.batch, true),
-        weights_(device, Winograd(form), Input(s, form), Output(s, form), s.batch) {}
+      : gradients_(s.gradients),
+        forward_(device, Winograd(form), Input(s, form), Output(s, form), s.batch, false) {
+    if (gradients_.data) {
+      data_.emplace(device, Winograd(BackwardForm(s, form)), BackwardInput(s, form),
+                    BackwardOutput(s, form), s.batch, true);
+    }
+    if (gradients_.weights) {
+      weights_.emplace(device, Winograd(form), Input(s, form), Output(s, form), s.batch);
+      bias_.emplace(device, s);
+    }
+  }
 
   void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
     forward_.Run(input.as<float>(), filter.as<float>(), bias.as<float>(), output.as<float>());
   }
   void BackwardData(ConstView output_gradient, ConstView filter, View input_gradient) override {
-    data_.Run(output_gradient.as<float>(), filter.as<float>(), nullptr, input_gradient.as<float>());
+    CheckDataGradient(gradients_);
+    data_->Run(output_gradient.as<float>(), filter.as<float>(), nullptr,
+               input_gradient.as<float>());
   }
   void BackwardWeights(ConstView input, ConstView output_gradient, View filter_gradient,
                        View bias_gradient) override {
-    bias_.Run(output_gradient.as<float>(), bias_gradient.as<float>());
-    weights_.Run(input.as<float>(), output_gradient.as<float>(), filter_gradient.as<float>());
+    CheckWeightGradient(gradients_);
+    bias_->Run(output_gradient.as<float>(), bias_gradient.as<float>());
+    weights_->Run(input.as<float>(), output_gradient.as<float>(), filter_gradient.as<float>());
   }
   const char* algorithm(int direction) const override {
-    return direction == 0 ? forward_.name() : direction == 1 ? data_.name() : weights_.name();
+    if (direction == 0) return forward_.name();
+    if (direction == 1) return data_ ? data_->name() : "none";
+    return weights_ ? weights_->name() : "none";
   }
 
  private:
@@ -187,9 +198,11 @@ class WinogradConvolution : public Convolution {
             .padding_width = 0};
   }
 
-  BiasPass bias_;
-  WinogradPass forward_, data_;
-  WinogradFilterPass weights_;
+  GradientUse gradients_;
+  WinogradPass forward_;
+  std::optional<WinogradPass> data_;
+  std::optional<WinogradFilterPass> weights_;
+  std::optional<BiasPass> bias_;  // of the gradient
 };
 
 }  // namespace

@@ -14,16 +14,21 @@ using cuda::ConvolutionDirection;
 class CudaConvolution : public Convolution {
  public:
   CudaConvolution(Device& device, const cuda::Queue& queue, const cuda::Cudnn& cudnn,
-                  const ConvolutionShape& shape)
+                  const ConvolutionShape& shape, const GpuOptions& options)
       : device_(device), queue_(queue), shape_(shape) {
     if (shape.batch > 0) {
-      for (size_t direction = 0; direction < plans_.size(); ++direction) {
-        plans_[direction] = cuda::PlanConvolution(
-            cudnn, shape, static_cast<ConvolutionDirection>(direction), DataType::kFloat32);
-        device.ReserveWorkspace(plans_[direction]->workspace_bytes());
-      }
+      const auto plan = [&](ConvolutionDirection direction) {
+        auto& planned = plans_[static_cast<size_t>(direction)];
+        planned = cuda::PlanConvolution(cudnn, shape, direction, {.tf32 = options.tf32});
+        device.ReserveWorkspace(planned->workspace_bytes());
+      };
+      plan(ConvolutionDirection::kForward);
+      if (shape.gradients.data) plan(ConvolutionDirection::kData);
+      if (shape.gradients.weights) plan(ConvolutionDirection::kWeights);
     }
-    if (shape.bias) bias_gradient_.emplace(device, queue, Rows(), shape.out_channels);
+    if (shape.bias && shape.gradients.weights) {
+      bias_gradient_.emplace(device, queue, Rows(), shape.out_channels);
+    }
   }
 
   void Forward(ConstView input, ConstView filter, ConstView bias, View output) override {
@@ -33,12 +38,14 @@ class CudaConvolution : public Convolution {
   }
 
   void BackwardData(ConstView output_gradient, ConstView filter, View input_gradient) override {
+    CheckDataGradient(shape_.gradients);
     if (shape_.batch == 0) return;
     Execute(ConvolutionDirection::kData, output_gradient, filter, input_gradient);
   }
 
   void BackwardWeights(ConstView input, ConstView output_gradient, View filter_gradient,
                        View bias_gradient) override {
+    CheckWeightGradient(shape_.gradients);
     if (shape_.batch == 0) {
       device_.Zero(filter_gradient);
     } else {
@@ -74,9 +81,10 @@ class CudaConvolution : public Convolution {
 
 std::unique_ptr<Convolution> MakeCudaConvolution(Device& device, const cuda::Queue& queue,
                                                  const cuda::Cudnn& cudnn,
-                                                 const ConvolutionShape& shape) {
+                                                 const ConvolutionShape& shape,
+                                                 const GpuOptions& options) {
   CheckShape(shape);
-  return std::make_unique<CudaConvolution>(device, queue, cudnn, shape);
+  return std::make_unique<CudaConvolution>(device, queue, cudnn, shape, options);
 }
 
 }  // namespace thinwire

@@ -11,6 +11,7 @@ namespace thinwire {
 /// @throws Error if the shape is wrong, or cuDNN has no engine for it.
 std::unique_ptr<Convolution> MakeCudaConvolution(Device& device, const cuda::Queue& queue,
                                                  const cuda::Cudnn& cudnn,
-                                                 const ConvolutionShape& shape);
+                                                 const ConvolutionShape& shape,
+                                                 const GpuOptions& options);
 
 }  // namespace thinwire

@@ -35,21 +35,25 @@ const char* Name(ConvolutionDirection direction) {
   return "";
 }
 
-std::string Describe(const ConvolutionShape& s, ConvolutionDirection direction, DataType type) {
+std::string Describe(const ConvolutionShape& s, ConvolutionDirection direction,
+                     const ConvolutionNumerics& numerics) {
   return fmt::format(
       "{} of a {} convolution {}x{}x{}x{} -> {}, filter {}x{}, stride {}x{}, padding "
       "{}x{}, groups {}",
-      Name(direction), type == DataType::kBFloat16 ? "bf16" : "float32", s.batch, s.height, s.width,
-      s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height,
-      s.stride_width, s.padding_height, s.padding_width, s.groups);
+      Name(direction),
+      numerics.type == DataType::kBFloat16 ? "bf16"
+      : numerics.tf32                      ? "TF32"
+                                           : "float32",
+      s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
+      s.stride_height, s.stride_width, s.padding_height, s.padding_width, s.groups);
 }
 
 class Plan : public ConvolutionPlan {
  public:
   Plan(const Cudnn* cudnn, const std::string* properties, const ConvolutionShape& shape,
-       ConvolutionDirection direction, DataType type)
+       ConvolutionDirection direction, const ConvolutionNumerics& numerics)
       : handle_(cudnn == nullptr ? nullptr : cudnn->handle()),
-        description_(Describe(shape, direction, type)) {
+        description_(Describe(shape, direction, numerics)) {
     CheckShape(shape);
     if (properties != nullptr) {
       std::vector<uint8_t> json(properties->begin(), properties->end());
@@ -59,8 +63,8 @@ class Plan : public ConvolutionPlan {
       graph_.set_device_properties(device);
     }
     graph_
-        .set_io_data_type(type == DataType::kBFloat16 ? frontend::DataType_t::BFLOAT16
-                                                      : frontend::DataType_t::FLOAT)
+        .set_io_data_type(numerics.type == DataType::kBFloat16 ? frontend::DataType_t::BFLOAT16
+                                                               : frontend::DataType_t::FLOAT)
         .set_intermediate_data_type(frontend::DataType_t::FLOAT)
         .set_compute_data_type(frontend::DataType_t::FLOAT);
     AddConvolution(shape, direction);
@@ -71,30 +75,48 @@ class Plan : public ConvolutionPlan {
     std::vector<frontend::NumericalNote_t> unwanted = {
         frontend::NumericalNote_t::NONDETERMINISTIC,
         frontend::NumericalNote_t::REDUCED_PRECISION_REDUCTION};
-    if (type == DataType::kFloat32) {
-      unwanted.push_back(frontend::NumericalNote_t::TENSOR_CORE);
+    if (numerics.type == DataType::kFloat32) {
+      // To sixteen bits; TF32 has no such note.
       unwanted.push_back(frontend::NumericalNote_t::DOWN_CONVERT_INPUTS);
+      if (!numerics.tf32) unwanted.push_back(frontend::NumericalNote_t::TENSOR_CORE);
     }
     graph_.deselect_numeric_notes(unwanted);
-    // check_support() asks the driver for its device.
-    if (handle_ != nullptr) Check("check_support", graph_.check_support());
-    Check("build_plans", graph_.build_plans(frontend::BuildPlanPolicy_t::HEURISTICS_CHOICE));
-    Check("get_workspace_size", graph_.get_workspace_size(workspace_bytes_));
-    Check("get_plan_name", graph_.get_plan_name(name_));
+    chosen_ = BuildFirst();
+    Check("get_workspace_size", graph_.get_workspace_size_plan_at_index(chosen_, workspace_bytes_));
+    Check("get_plan_name", graph_.get_plan_name_at_index(chosen_, name_));
+    uses_tensor_cores_ = HasNote(frontend::NumericalNote_t::TENSOR_CORE);
   }
 
   int64_t workspace_bytes() const override { return workspace_bytes_; }
   const std::string& name() const override { return name_; }
+  bool uses_tensor_cores() const override { return uses_tensor_cores_; }
   int64_t candidates() const override { return graph_.get_execution_plan_count(); }
 
   void Execute(const void* left, const void* right, void* result, void* workspace) override {
     if (handle_ == nullptr) throw Error(description_ + ": planned without a device", "");
     std::unordered_map<int64_t, void*> operands = {
         {kLeft, const_cast<void*>(left)}, {kRight, const_cast<void*>(right)}, {kResult, result}};
-    Check("execute", graph_.execute(handle_, operands, workspace));
+    Check("execute", graph_.execute_plan_at_index(handle_, operands, workspace, chosen_));
   }
 
  private:
+  /// Builds the first plan with the wanted numerics that can be built; its number.
+  int64_t BuildFirst() {
+    frontend::error_t status{frontend::error_code_t::HEURISTIC_QUERY_FAILED, "there is no plan"};
+    for (int64_t i = 0; i < candidates(); ++i) {
+      status = graph_.build_plan_at_index(i);
+      if (status.is_good()) return i;
+    }
+    Check("build_plan_at_index", status);
+    return -1;
+  }
+
+  /// Of the chosen plan. The frontend does not show notes, but refuses what is deselected by them.
+  bool HasNote(frontend::NumericalNote_t note) {
+    graph_.deselect_numeric_notes({note});
+    return graph_.build_plan_at_index(chosen_).is_bad();
+  }
+
   /// A tensor of dimensions n, c, h, w whose channels are neighbours.
   static frontend::graph::Tensor_attributes ChannelsLast(const char* name, Operand operand,
                                                          int64_t n, int64_t c, int64_t h,
@@ -157,7 +179,8 @@ class Plan : public ConvolutionPlan {
   cudnnHandle_t handle_;
   std::string description_, name_;
   frontend::graph::Graph graph_;
-  int64_t workspace_bytes_ = 0;
+  int64_t chosen_ = 0, workspace_bytes_ = 0;
+  bool uses_tensor_cores_ = false;
 };
 
 }  // namespace
@@ -172,14 +195,16 @@ Cudnn::Cudnn(const Queue& queue) {
 Cudnn::~Cudnn() { cudnnDestroy(handle_); }
 
 std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const ConvolutionShape& shape,
-                                                 ConvolutionDirection direction, DataType type) {
-  return std::make_unique<Plan>(&cudnn, nullptr, shape, direction, type);
+                                                 ConvolutionDirection direction,
+                                                 const ConvolutionNumerics& numerics) {
+  return std::make_unique<Plan>(&cudnn, nullptr, shape, direction, numerics);
 }
 
 std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
                                                     const ConvolutionShape& shape,
-                                                    ConvolutionDirection direction, DataType type) {
-  return std::make_unique<Plan>(nullptr, &properties, shape, direction, type);
+                                                    ConvolutionDirection direction,
+                                                    const ConvolutionNumerics& numerics) {
+  return std::make_unique<Plan>(nullptr, &properties, shape, direction, numerics);
 }
 
 }  // namespace thinwire::cuda

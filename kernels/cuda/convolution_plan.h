@@ -33,8 +33,14 @@ class Cudnn {
 
 enum class ConvolutionDirection : uint8_t { kForward, kData, kWeights };
 
+/// What a plan may do to numbers.
+struct ConvolutionNumerics {
+  DataType type = DataType::kFloat32;  // of all operands: kFloat32 or kBFloat16
+  bool tf32 = false;                   // GpuOptions::tf32
+};
+
 /// One direction of a convolution without bias, NHWC and KRSC, sums in float32: deterministic, and
-/// in float32 without tensor cores, whose products have ten bits.
+/// in float32 without tensor cores unless TF32 is allowed.
 class ConvolutionPlan {
  public:
   virtual ~ConvolutionPlan() = default;
@@ -43,23 +49,26 @@ class ConvolutionPlan {
   virtual const std::string& name() const = 0;
   /// How many plans the heuristics proposed; those with the wrong numerics are counted, too.
   virtual int64_t candidates() const = 0;
+  /// As cuDNN notes of it.
+  virtual bool uses_tensor_cores() const = 0;
   /// Forward: result = left * right, input and filter. kData: from output's gradient and filter.
   /// kWeights: from input and output's gradient. Pointers are aligned to 16 bytes.
   /// @throws Error if cuDNN refuses, or the plan was made without a device.
   virtual void Execute(const void* left, const void* right, void* result, void* workspace) = 0;
 };
 
-/// @param type Of all operands: kFloat32 or kBFloat16.
 /// @throws Error that names the shape if there is no such convolution or cuDNN has no engine for
 /// it.
 std::unique_ptr<ConvolutionPlan> PlanConvolution(const Cudnn& cudnn, const ConvolutionShape& shape,
-                                                 ConvolutionDirection direction, DataType type);
+                                                 ConvolutionDirection direction,
+                                                 const ConvolutionNumerics& numerics);
 
 /// As PlanConvolution, for a device that need not be there. cuDNN 9.8 or newer can.
 /// @param properties cuDNN's JSON of the device's properties
 /// (CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION).
 std::unique_ptr<ConvolutionPlan> PlanConvolutionFor(const std::string& properties,
                                                     const ConvolutionShape& shape,
-                                                    ConvolutionDirection direction, DataType type);
+                                                    ConvolutionDirection direction,
+                                                    const ConvolutionNumerics& numerics);
 
 }  // namespace thinwire::cuda

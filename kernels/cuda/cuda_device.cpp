@@ -29,15 +29,16 @@ namespace {
 
 class CudaDevice : public Device {
  public:
-  explicit CudaDevice(int ordinal) {
+  CudaDevice(int ordinal, const GpuOptions& options) : options_(options) {
     queue_.device = ordinal;
     MakeCurrent();
     cudaDeviceProp properties{};
     THINWIRE_CUDA_CHECK(cudaGetDeviceProperties(&properties, ordinal));
     queue_.multiprocessors = properties.multiProcessorCount;
-    description_ = fmt::format("{} (CUDA device {}), {} multiprocessors, {:.0f} GiB",
+    description_ = fmt::format("{} (CUDA device {}), {} multiprocessors, {:.0f} GiB{}",
                                properties.name, ordinal, properties.multiProcessorCount,
-                               static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+                               static_cast<double>(properties.totalGlobalMem) / (1 << 30),
+                               options.tf32 ? ", TF32" : "");
     THINWIRE_CUDA_CHECK(cudaStreamCreateWithFlags(&queue_.stream, cudaStreamNonBlocking));
     reduction_scratch_ = Allocate(cuda::ReductionScratchBytes());
     reduction_result_ = Allocate(sizeof(int64_t));
@@ -94,12 +95,12 @@ class CudaDevice : public Device {
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
     MakeCurrent();
     if (!cudnn_) cudnn_.emplace(queue_);
-    return MakeCudaConvolution(*this, queue_, *cudnn_, shape);
+    return MakeCudaConvolution(*this, queue_, *cudnn_, shape, options_);
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
     MakeCurrent();
     if (!cublas_) cublas_.emplace();
-    return MakeCudaLinear(*this, queue_, *cublas_, shape);
+    return MakeCudaLinear(*this, queue_, *cublas_, shape, options_);
   }
   std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
     return MakeCudaBatchNorm(*this, queue_, shape);
@@ -223,6 +224,7 @@ class CudaDevice : public Device {
     cudaFree(data);  // waits for work that uses it
   }
 
+  GpuOptions options_;
   cuda::Queue queue_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
@@ -247,7 +249,7 @@ int CudaDeviceCount() {
   return count;
 }
 
-std::unique_ptr<Device> MakeCudaDevice(int ordinal) {
+std::unique_ptr<Device> MakeCudaDevice(int ordinal, const GpuOptions& options) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
@@ -260,7 +262,7 @@ std::unique_ptr<Device> MakeCudaDevice(int ordinal) {
     throw Error(fmt::format("CUDA device {}: this machine has {}", ordinal, count),
                 fmt::format("use one of 0 to {}", count - 1), Error::Kind::kUsage);
   }
-  return std::make_unique<CudaDevice>(ordinal);
+  return std::make_unique<CudaDevice>(ordinal, options);
 }
 
 }  // namespace thinwire

@@ -26,15 +26,17 @@ struct Matrix {
 };
 
 /// result = left * right (+ bias, one number a row of the result), planned once: float32
-/// throughout, summed in an order that does not change from run to run.
+/// throughout (factors in TF32 where that is allowed), summed in an order that does not change from
+/// run to run.
 class MatrixProduct {
  public:
   MatrixProduct(Device& device, const Queue& queue, const Cublas& cublas, const Matrix& left,
-                const Matrix& right, bool bias)
+                const Matrix& right, bool bias, const GpuOptions& options)
       : device_(device), queue_(queue), handle_(cublas.handle()) {
     const int64_t rows = left.transposed ? left.columns : left.rows;
     const int64_t columns = right.transposed ? right.rows : right.columns;
-    THINWIRE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    THINWIRE_CUBLAS_CHECK(cublasLtMatmulDescCreate(
+        &product_, options.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     Set(CUBLASLT_MATMUL_DESC_TRANSA, left.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     Set(CUBLASLT_MATMUL_DESC_TRANSB, right.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (bias) Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
@@ -49,6 +51,10 @@ class MatrixProduct {
           cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{32} << 20);
+    if (!options.tf32) {
+      prefer(CUBLASLT_MATMUL_PREF_IMPL_MASK,
+             ~uint64_t{CUBLASLT_NUMERICAL_IMPL_FLAGS_TENSOR_OP_MASK});
+    }
     // Parts of a split sum are added up in the workspace: in place they come in any order.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
@@ -115,18 +121,23 @@ class MatrixProduct {
 // To cuBLAS our [rows, columns] is a matrix of `columns` rows: x is [in, batch], W [in, out].
 class CudaLinear : public Linear {
  public:
-  CudaLinear(Device& device, const Queue& queue, const Cublas& cublas, const LinearShape& shape)
+  CudaLinear(Device& device, const Queue& queue, const Cublas& cublas, const LinearShape& shape,
+             const GpuOptions& options)
       : device_(device), shape_(shape) {
-    const auto [batch, in, out, bias] = shape;
+    const auto [batch, in, out, bias, gradients] = shape;
     if (batch > 0) {
-      forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false},
-                       bias);
-      data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
-                    false);
-      weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
-                       false);
+      forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false}, bias,
+                       options);
+      if (gradients.data) {
+        data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
+                      false, options);
+      }
+      if (gradients.weights) {
+        weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
+                         false, options);
+      }
     }
-    if (bias) bias_gradient_.emplace(device, queue, batch, out);
+    if (bias && gradients.weights) bias_gradient_.emplace(device, queue, batch, out);
   }
 
   void Forward(ConstView input, ConstView weight, ConstView bias, View output) override {
@@ -134,11 +145,13 @@ class CudaLinear : public Linear {
   }
 
   void BackwardData(ConstView output_gradient, ConstView weight, View input_gradient) override {
+    CheckDataGradient(shape_.gradients);
     if (data_) data_->Run(weight, output_gradient, {}, input_gradient);
   }
 
   void BackwardWeights(ConstView input, ConstView output_gradient, View weight_gradient,
                        View bias_gradient) override {
+    CheckWeightGradient(shape_.gradients);
     if (weights_) {
       weights_->Run(input, output_gradient, {}, weight_gradient);
     } else {
@@ -163,9 +176,10 @@ Cublas::~Cublas() { cublasLtDestroy(handle_); }
 }  // namespace cuda
 
 std::unique_ptr<Linear> MakeCudaLinear(Device& device, const cuda::Queue& queue,
-                                       const cuda::Cublas& cublas, const LinearShape& shape) {
+                                       const cuda::Cublas& cublas, const LinearShape& shape,
+                                       const GpuOptions& options) {
   CheckShape(shape);
-  return std::make_unique<cuda::CudaLinear>(device, queue, cublas, shape);
+  return std::make_unique<cuda::CudaLinear>(device, queue, cublas, shape, options);
 }
 
 }  // namespace thinwire

@@ -31,6 +31,7 @@ class Cublas {
 
 /// @throws Error if the shape is wrong, or cuBLASLt knows no way for it.
 std::unique_ptr<Linear> MakeCudaLinear(Device& device, const cuda::Queue& queue,
-                                       const cuda::Cublas& cublas, const LinearShape& shape);
+                                       const cuda::Cublas& cublas, const LinearShape& shape,
+                                       const GpuOptions& options);
 
 }  // namespace thinwire

@@ -338,6 +338,72 @@ TYPED_TEST(ConvolutionTest, EmptyBatchGivesZeroFilterGradient) {
                                              .bias = true});
 }
 
+// On the CPU, 3x3 filters take our own kernels and 1x1 ones oneDNN's.
+TYPED_TEST(ConvolutionTest, PlansOnlyTheGradientsThatAreUsed) {
+  for (const int64_t kernel : {1, 3}) {
+    SCOPED_TRACE(kernel);
+    ConvolutionShape s{.batch = 4,
+                       .height = 9,
+                       .width = 9,
+                       .in_channels = 32,
+                       .out_channels = 64,
+                       .kernel_height = kernel,
+                       .kernel_width = kernel,
+                       .padding_height = kernel / 2,
+                       .padding_width = kernel / 2,
+                       .bias = true};
+    const auto x = RandomNormal(s.input_size(), 1), w = RandomNormal(s.filter_size(), 2),
+               b = RandomNormal(s.out_channels, 3), dy = RandomNormal(s.output_size(), 4);
+    std::vector<std::vector<float>> all;
+    int64_t workspace_of_all = 0;
+    for (const auto& [data, weights] :
+         {GradientUse{true, true}, {false, true}, {true, false}, {false, false}}) {
+      SCOPED_TRACE(::testing::Message() << data << " " << weights);
+      s.gradients = {data, weights};
+      const auto device = TypeParam::Make();
+      TestBuffer<float> input(*device, x), filter(*device, w), bias(*device, b),
+          output_gradient(*device, dy), output(*device, s.output_size()),
+          input_gradient(*device, s.input_size()), filter_gradient(*device, s.filter_size()),
+          bias_gradient(*device, s.out_channels);
+      const auto convolution = device->MakeConvolution(s);
+      convolution->Forward(input, filter, bias, output);
+      const auto run_data = [&] {
+        convolution->BackwardData(output_gradient, filter, input_gradient);
+      };
+      const auto run_weights = [&] {
+        convolution->BackwardWeights(input, output_gradient, filter_gradient, bias_gradient);
+      };
+      if (data) {
+        run_data();
+      } else {
+        EXPECT_STREQ(convolution->algorithm(1), "none");
+        EXPECT_THROW(run_data(), Error);
+      }
+      if (weights) {
+        run_weights();
+      } else {
+        EXPECT_STREQ(convolution->algorithm(2), "none");
+        EXPECT_THROW(run_weights(), Error);
+      }
+      const int64_t workspace = device->workspace().size;
+      if (all.empty()) {
+        all = {output.Read(), input_gradient.Read(), filter_gradient.Read(), bias_gradient.Read()};
+        workspace_of_all = workspace;
+        continue;
+      }
+      EXPECT_LE(workspace, workspace_of_all);
+      EXPECT_EQ(output.Read(), all[0]);
+      if (data) {
+        EXPECT_EQ(input_gradient.Read(), all[1]);
+      }
+      if (weights) {
+        EXPECT_EQ(filter_gradient.Read(), all[2]);
+        EXPECT_EQ(bias_gradient.Read(), all[3]);
+      }
+    }
+  }
+}
+
 TYPED_TEST(ConvolutionTest, RefusesWhatIsNoConvolution) {
   Device& device = *this->device_;
   const ConvolutionShape good{.batch = 1,

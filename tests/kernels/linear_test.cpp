@@ -66,6 +66,18 @@ TYPED_TEST(LinearTest, AgreesWithTheReference) {
   }
 }
 
+TYPED_TEST(LinearTest, PlansOnlyTheGradientsThatAreUsed) {
+  const auto device = TypeParam::Make();
+  TestBuffer<float> x(*device, RandomNormal(5 * 7, 1)), w(*device, RandomNormal(3 * 7, 2)),
+      b(*device, RandomNormal(3, 3)), y(*device, 5 * 3), other_y(*device, 5 * 3);
+  device->MakeLinear({5, 7, 3, true})->Forward(x, w, b, y);
+  const auto linear = device->MakeLinear({5, 7, 3, true, {.data = false, .weights = false}});
+  linear->Forward(x, w, b, other_y);
+  EXPECT_EQ(other_y.Read(), y.Read());
+  EXPECT_THROW(linear->BackwardData(y, w, x), Error);
+  EXPECT_THROW(linear->BackwardWeights(x, y, w, b), Error);
+}
+
 TYPED_TEST(LinearTest, RefusesShapesWithoutFeatures) {
   EXPECT_THROW(this->device_->MakeLinear({1, 0, 10, true}), Error);
   EXPECT_THROW(this->device_->MakeLinear({1, 10, 0, true}), Error);

@@ -37,6 +37,26 @@ TEST(ExecutionPlan, InferenceTakesTurnsInTwoPlaces) {
   EXPECT_EQ(plan.bytes_without_reuse, 1024 + 4 * 1024 + 2 * kMemoryAlignment);
 }
 
+TEST(ExecutionPlan, NobodyAsksForTheImagesGradientOrInfersWithAny) {
+  LayerGraph graph("two_readers", {4, 4, 16}, 16);
+  const Value a = graph.Convolution("a", graph.image(), {.out_channels = 16});
+  const Value relu = graph.Relu("relu", graph.image());
+  const Value b = graph.Convolution("b", relu, {.out_channels = 16});
+  const Value c = graph.Convolution("c", graph.Add("add", a, b), {.out_channels = 16});
+  graph.GlobalAveragePool("logits", c);
+  const auto uses = [&](bool training) {
+    std::string text;
+    const ExecutionPlan plan = MakeExecutionPlan(graph, {.training = training});
+    for (const auto& [data, weights] : GradientsOfLayers(graph, plan)) {
+      text += data && weights ? "both " : data ? "data " : weights ? "weights " : "none ";
+    }
+    return text;
+  };
+  // a, relu, b, add, c, logits; add has no backward step
+  EXPECT_EQ(uses(true), "weights none weights none both both ");
+  EXPECT_EQ(uses(false), "none none none none none none ");
+}
+
 TEST(ExecutionPlan, ReluAndAddWorkInPlaceInferringAndFlattenIsFree) {
   LayerGraph graph("in_place", {4, 4, 16}, 256);
   const Value a = graph.Convolution("a", graph.image(), {.out_channels = 16});

@@ -1,7 +1,8 @@
 // What the real cuDNN plans for GPUs that need not be there, whose properties are given as JSON
-// (device_properties/): every convolution of the models in three directions, in float32 and bf16.
-// "Planned" means that cuDNN's heuristics proposed engines, and that it built an execution plan of
-// the first with the wanted numerics whose plan it could build. Nothing is executed or timed.
+// (device_properties/): every convolution of the models, forward and for the gradients that
+// training uses, in float32 and bf16. "Planned" means that cuDNN's heuristics proposed engines, and
+// that it built an execution plan of the first with the wanted numerics whose plan it could build.
+// Nothing is executed or timed.
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -19,6 +20,7 @@
 
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/error.h"
+#include "layers/execution_plan.h"
 #include "models/models.h"
 
 namespace thinwire::cuda {
@@ -50,12 +52,25 @@ constexpr std::array<Direction, 3> kDirections = {
      {ConvolutionDirection::kWeights, "weight gradient"}}};
 
 struct Type {
-  DataType type;
+  ConvolutionNumerics numerics;
   const char* name;
 };
 
-constexpr std::array<Type, 2> kTypes = {
-    {{DataType::kFloat32, "float32"}, {DataType::kBFloat16, "bf16"}}};
+constexpr std::array<Type, 3> kTypes = {{{{.type = DataType::kFloat32}, "float32"},
+                                         {{.type = DataType::kFloat32, .tf32 = true}, "TF32"},
+                                         {{.type = DataType::kBFloat16}, "bf16"}}};
+
+bool Uses(const ConvolutionShape& shape, ConvolutionDirection direction) {
+  switch (direction) {
+    case ConvolutionDirection::kForward:
+      return true;
+    case ConvolutionDirection::kData:
+      return shape.gradients.data;
+    case ConvolutionDirection::kWeights:
+      return shape.gradients.weights;
+  }
+  return false;
+}
 
 /// All that cuDNN is told of a shape, which therefore tells equal ones.
 std::string Describe(const ConvolutionShape& s) {
@@ -65,14 +80,16 @@ std::string Describe(const ConvolutionShape& s) {
                      s.padding_width, s.groups);
 }
 
-/// A model's convolutions in its order, equal ones once.
+/// A model's convolutions in its order, with the gradients that training uses, equal ones once.
 std::vector<ConvolutionShape> DistinctConvolutions(const LayerGraph& graph, int64_t batch) {
   std::vector<ConvolutionShape> shapes;
-  for (const auto& layer : graph.layers()) {
-    const auto* convolution = dynamic_cast<const ConvolutionLayer*>(layer.get());
+  const auto gradients = GradientsOfLayers(graph, MakeExecutionPlan(graph, {.batch = batch}));
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const auto* convolution = dynamic_cast<const ConvolutionLayer*>(graph.layers()[i].get());
     if (convolution == nullptr) continue;
     ConvolutionShape shape = convolution->shape();
     shape.batch = batch;
+    shape.gradients = gradients[i];
     const bool known = std::any_of(shapes.begin(), shapes.end(), [&](const auto& other) {
       return Describe(other) == Describe(shape);
     });
@@ -107,6 +124,7 @@ class Planning : public testing::Test {
     }
   }
 
+  static constexpr const Type& kFloat32 = kTypes[0];
   static constexpr ConvolutionShape kShape{.batch = 8,
                                            .height = 32,
                                            .width = 32,
@@ -132,9 +150,10 @@ class ModelPlanning : public Planning, public testing::WithParamInterface<const 
     auto& [description, plan] = *known;
     if (is_new) {
       try {
-        plan = PlanConvolutionFor(properties_, shape, direction, type.type);
-        fmt::print("{:<92} {:>9.3f} MiB  {:>2} candidates  {}\n", description,
-                   Mebibytes(plan->workspace_bytes()), plan->candidates(), plan->name());
+        plan = PlanConvolutionFor(properties_, shape, direction, type.numerics);
+        fmt::print("{:<92} {:>9.3f} MiB  {:>2} candidates  {}{}\n", description,
+                   Mebibytes(plan->workspace_bytes()), plan->candidates(), plan->name(),
+                   plan->uses_tensor_cores() ? ", tensor cores" : "");
       } catch (const Error& error) {
         fmt::print("{:<92} not planned\n", description);
         ADD_FAILURE() << error.what();
@@ -156,21 +175,32 @@ TEST_P(ModelPlanning, EveryConvolutionHasAPlan) {
     ASSERT_FALSE(shapes.empty()) << model;
     for (const Type& type : kTypes) {
       Largest largest;
-      size_t planned = 0;
+      size_t planned = 0, used = 0, on_tensor_cores = 0;
       for (const ConvolutionShape& shape : shapes) {
         for (const auto& [direction, name] : kDirections) {
+          if (!Uses(shape, direction)) continue;
+          ++used;
           const std::string graph = fmt::format("{}, {}", Describe(shape), name);
           const ConvolutionPlan* plan = Plan(shape, type, graph, direction);
           if (plan == nullptr) continue;
           ++planned;
+          if (plan->uses_tensor_cores()) ++on_tensor_cores;
           if (plan->workspace_bytes() > largest.bytes) largest = {plan->workspace_bytes(), graph};
         }
       }
+      if (&type == &kFloat32) {
+        EXPECT_EQ(on_tensor_cores, 0u) << model << ": TF32 is off";
+      } else {
+        EXPECT_GT(on_tensor_cores, used / 2) << model << " in " << type.name;
+      }
+      // Of three directions, all but the gradient of the image.
+      EXPECT_EQ(used, 3 * shapes.size() - 1) << model;
       summary += fmt::format(
-          "{:<14} {:<7}  {:>2} convolutions, {:>2} of {:>2} graphs planned, at most {:>8.3f} MiB "
+          "{:<14} {:<7}  {:>2} convolutions, {:>2} of {:>2} graphs planned, {:>2} on tensor cores, "
+          "at most {:>8.3f} MiB "
           "({})\n",
-          model, type.name, shapes.size(), planned, shapes.size() * kDirections.size(),
-          Mebibytes(largest.bytes), largest.graph);
+          model, type.name, shapes.size(), planned, used, on_tensor_cores, Mebibytes(largest.bytes),
+          largest.graph);
     }
   }
   const auto device = nlohmann::json::parse(properties_);
@@ -189,7 +219,7 @@ using ErrorPlanning = Planning;
 void ExpectRefused(const std::string& properties, const ConvolutionShape& shape,
                    const std::string& part) {
   try {
-    PlanConvolutionFor(properties, shape, ConvolutionDirection::kForward, DataType::kFloat32);
+    PlanConvolutionFor(properties, shape, ConvolutionDirection::kForward, {});
     ADD_FAILURE() << "planned " << Describe(shape);
   } catch (const Error& error) {
     const std::string message = error.what();
@@ -237,8 +267,8 @@ TEST_F(ErrorPlanning, RefusesConvolutionsThatCudnnCannot) {
 }
 
 TEST_F(ErrorPlanning, APlanWithoutADeviceDoesNotExecute) {
-  const auto plan = PlanConvolutionFor(PropertiesOf("h100"), kShape, ConvolutionDirection::kForward,
-                                       DataType::kFloat32);
+  const auto plan =
+      PlanConvolutionFor(PropertiesOf("h100"), kShape, ConvolutionDirection::kForward, {});
   EXPECT_THROW(plan->Execute(nullptr, nullptr, nullptr, nullptr), Error);
 }
 
