@@ -1,10 +1,12 @@
-// Worker threads that shuffle, augment and normalise whole batches ahead of the training loop.
+// Worker threads that shuffle, decode, augment and normalise whole batches ahead of the training
+// loop.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
@@ -27,10 +29,13 @@ struct PipelineOptions {
 /// One batch; the memory belongs to the pipeline and is valid until the next call of Next.
 struct Batch {
   std::span<const float> images;    // [batch_size, height, width, channels]; padding is zero
-  std::span<const int32_t> labels;  // [batch_size]; -1 marks padding
+  std::span<const int32_t> labels;  // [batch_size]; -1 marks padding and unreadable images
   int64_t rows = 0;                 // without padding, which comes last; may be 0
   int64_t epoch = 0, index = 0;     // which batch of which epoch
   bool last_of_epoch = false;
+  /// Why images could not be decoded that the data set allows to be left out. Each row of theirs
+  /// holds a copy of another image of the batch, for the batch norms, and counts for nothing else.
+  std::span<const std::string> unreadable;
 };
 
 /// Delivers batches in order, epoch after epoch, for ever. Which images, in which order and with

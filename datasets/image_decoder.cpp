@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <climits>
+#include <cstdlib>
 #include <initializer_list>
 #include <memory>
 #include <string_view>
@@ -147,7 +148,7 @@ ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& n
       FailDecoding(name, StbProblem());
     }
     header.width = width;
-    header.height = height;
+    header.height = std::abs(int64_t{height});  // negative: a BMP's rows from the top
   }
   if (header.width <= 0 || header.height <= 0) FailDecoding(name, "it has no pixels");
   if (header.width > max_pixels / header.height) {
