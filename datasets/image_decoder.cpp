@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include <algorithm>
+#include <cctype>
 #include <climits>
 #include <cstdlib>
 #include <initializer_list>
@@ -86,6 +88,31 @@ void CheckBmp(std::span<const uint8_t> bytes, const std::string& name, int64_t w
   }
 }
 
+/// Nor does it miss rows of a PNM file.
+void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const ImageHeader& header) {
+  // Kind, width, height and largest value, set apart by white space and comments, then one more
+  // byte of white space and the pixels.
+  size_t at = 2;
+  int64_t largest = 0;
+  for (int i = 0; i < 3; ++i) {
+    while (at < bytes.size() && (std::isspace(bytes[at]) != 0 || bytes[at] == '#')) {
+      if (bytes[at] == '#') {
+        while (at < bytes.size() && bytes[at] != '\n' && bytes[at] != '\r') ++at;
+      } else {
+        ++at;
+      }
+    }
+    for (largest = 0; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
+      largest = std::min<int64_t>(largest * 10 + (bytes[at] - '0'), INT_MAX);
+    }
+  }
+  const int64_t pixel_bytes = (bytes[1] == '6' ? 3 : 1) * (largest > 255 ? 2 : 1);
+  if (static_cast<int64_t>(at) + 1 + header.width * header.height * pixel_bytes >
+      std::ssize(bytes)) {
+    FailDecoding(name, "its data end early");
+  }
+}
+
 void CheckComplete(const ImageHeader& header, std::span<const uint8_t> bytes,
                    const std::string& name) {
   switch (header.format) {
@@ -96,8 +123,9 @@ void CheckComplete(const ImageHeader& header, std::span<const uint8_t> bytes,
     case ImageFormat::kGif:
       if (bytes.back() != ';' && bytes.back() != 0) FailDecoding(name, "its data end early");
       return;
-    case ImageFormat::kJpeg:
     case ImageFormat::kPnm:
+      return CheckPnm(bytes, name, header);
+    case ImageFormat::kJpeg:
       return;
   }
 }

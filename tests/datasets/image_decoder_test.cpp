@@ -203,8 +203,11 @@ TEST(ImageDecoder, RefusesWhatIsNoImage) {
 TEST(ImageDecoder, RefusesWhatIsCutOff) {
   const Bytes rgb = MakePicture(64, 48);
   JpegOptions progressive{.progressive = true};
+  const std::string header = "P6\n# a comment\n64 48\n255\n";
+  Bytes pnm(header.begin(), header.end());
+  pnm.insert(pnm.end(), rgb.begin(), rgb.end());
   for (const Bytes& bytes : {EncodeJpeg(rgb, 64, 48), EncodeJpeg(rgb, 64, 48, progressive),
-                             EncodePng(rgb, 64, 48), EncodeBmp(rgb, 64, 48)}) {
+                             EncodePng(rgb, 64, 48), EncodeBmp(rgb, 64, 48), pnm}) {
     Decode(bytes);
     for (size_t size = 0; size + 8 < bytes.size(); size += 1 + bytes.size() / 97) {
       const Bytes part(bytes.begin(), bytes.begin() + static_cast<int64_t>(size));
