@@ -106,7 +106,9 @@ void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const Ima
       largest = std::min<int64_t>(largest * 10 + (bytes[at] - '0'), INT_MAX);
     }
   }
-  const int64_t pixel_bytes = (bytes[1] == '6' ? 3 : 1) * (largest > 255 ? 2 : 1);
+  // stb_image reads behind the pixels of those that have two bytes a value.
+  if (largest < 1 || largest > 255) FailDecoding(name, "its values are not of 8 bits");
+  const int64_t pixel_bytes = bytes[1] == '6' ? 3 : 1;
   if (static_cast<int64_t>(at) + 1 + header.width * header.height * pixel_bytes >
       std::ssize(bytes)) {
     FailDecoding(name, "its data end early");

@@ -222,6 +222,9 @@ TEST(ImageDecoder, RefusesDamage) {
   png[png.size() / 2] ^= 1;
   ExpectError([&] { Decode(png); }, {"a checksum in it is wrong"});
 
+  const std::string deep = "P5 2 2 65535\n12345678";
+  ExpectError([&] { Decode(Bytes(deep.begin(), deep.end())); }, {"not of 8 bits"});
+
   Bytes jpeg = EncodeJpeg(rgb, 200, 100);
   std::fill(jpeg.begin() + std::ssize(jpeg) / 2, jpeg.end() - 2, 0xFF);
   ExpectError([&] { Decode(jpeg); }, {"picture"});
