@@ -21,6 +21,29 @@ constexpr uint64_t kAugmentationKey = 0x6175676d656e7421;  // keeps apart from o
 
 }  // namespace
 
+std::vector<float> NormalizationTable(const Normalization& normalization, int64_t channels) {
+  if (std::ssize(normalization.mean) != channels ||
+      std::ssize(normalization.deviation) != channels) {
+    FailUsage(fmt::format("{} means and {} deviations are given for {} channels",
+                          normalization.mean.size(), normalization.deviation.size(), channels),
+              "give one of each for every channel");
+  }
+  std::vector<float> table(static_cast<size_t>(channels * kByteValues));
+  for (int64_t c = 0; c < channels; ++c) {
+    const double mean = normalization.mean[static_cast<size_t>(c)];
+    const double deviation = normalization.deviation[static_cast<size_t>(c)];
+    if (!std::isfinite(mean) || !std::isfinite(deviation) || deviation <= 0) {
+      FailUsage(fmt::format("channel {} has mean {} and deviation {}", c, mean, deviation),
+                "give finite means and positive deviations");
+    }
+    for (int64_t i = 0; i < kByteValues; ++i) {
+      table[static_cast<size_t>(c * kByteValues + i)] =
+          static_cast<float>((static_cast<double>(i) / 255 - mean) / deviation);
+    }
+  }
+  return table;
+}
+
 Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
                      const Normalization& normalization, const AugmentationOptions& options,
                      uint64_t seed)
@@ -30,7 +53,8 @@ Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
              .channels = channels,
              .cutout = options.cutout},
       options_(options),
-      seed_(seed) {
+      seed_(seed),
+      table_(NormalizationTable(normalization, channels)) {
   assert(height > 0 && width > 0 && channels > 0);
   const int64_t side = std::min(height, width);
   if (options.crop_padding < 0 || options.crop_padding > side) {
@@ -42,25 +66,6 @@ Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
     FailUsage(
         fmt::format("a cutout of {} does not suit images of {}x{}", options.cutout, height, width),
         fmt::format("choose 0 to {}", 2 * side));
-  }
-  if (std::ssize(normalization.mean) != channels ||
-      std::ssize(normalization.deviation) != channels) {
-    FailUsage(fmt::format("{} means and {} deviations are given for {} channels",
-                          normalization.mean.size(), normalization.deviation.size(), channels),
-              "give one of each for every channel");
-  }
-  table_.resize(static_cast<size_t>(channels * kByteValues));
-  for (int64_t c = 0; c < channels; ++c) {
-    const double mean = normalization.mean[static_cast<size_t>(c)];
-    const double deviation = normalization.deviation[static_cast<size_t>(c)];
-    if (!std::isfinite(mean) || !std::isfinite(deviation) || deviation <= 0) {
-      FailUsage(fmt::format("channel {} has mean {} and deviation {}", c, mean, deviation),
-                "give finite means and positive deviations");
-    }
-    for (int64_t i = 0; i < kByteValues; ++i) {
-      table_[static_cast<size_t>(c * kByteValues + i)] =
-          static_cast<float>((static_cast<double>(i) / 255 - mean) / deviation);
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 // float32 of the same layout.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -14,9 +15,17 @@ struct AugmentationOptions {
   int64_t crop_padding = 0;  // random crop of the image padded with zeros by so many pixels
   bool flip = false;         // left-right with probability 1/2
   int64_t cutout = 0;        // side of the square that is zeroed (after normalisation); 0: none
+  /// Encoded images only: a random part becomes the whole input; without, the middle does.
+  bool random_resized_crop = false;
+  std::array<double, 2> crop_scale = {0.08, 1};           // its share of the image's area
+  std::array<double, 2> crop_ratio = {3.0 / 4, 4.0 / 3};  // its width by its height
 };
 
-/// Augments the images of one data set.
+/// Every byte's normalised value, (byte / 255 - mean) / deviation: [channels, 256].
+/// @throws Error (usage) unless there are as many means and positive deviations as channels.
+std::vector<float> NormalizationTable(const Normalization& normalization, int64_t channels);
+
+/// Augments the images of one data set of stored images.
 class Augmenter {
  public:
   /// @throws Error (usage) for options that make no sense for images of this size.

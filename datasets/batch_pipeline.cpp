@@ -10,12 +10,15 @@
 #include <mutex>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <stop_token>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "datasets/image_transform.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
 
@@ -33,7 +36,8 @@ void CheckRange(const char* what, int64_t value, int64_t low, int64_t high) {
 
 /// Checked before anything is allocated. @returns the number of batches in an epoch.
 int64_t CheckOptions(const Dataset& dataset, const PipelineOptions& options) {
-  assert(std::ssize(dataset.images) == dataset.count * dataset.image_bytes());
+  assert(dataset.encoded ? dataset.encoded->count() == dataset.count
+                         : std::ssize(dataset.images) == dataset.count * dataset.image_bytes());
   assert(std::ssize(dataset.labels) == dataset.count);
   CheckRange("number of images in the data set", dataset.count, 1, (int64_t{1} << 32) - 1);
   CheckRange("batch size", options.batch_size, 1, int64_t{1} << 24);
@@ -51,6 +55,12 @@ int64_t CheckOptions(const Dataset& dataset, const PipelineOptions& options) {
   return (dataset.count + (options.drop_last ? 0 : global_batch - 1)) / global_batch;
 }
 
+/// Encoded images are delivered as images.
+PipelineOptions WhatCanBeDelivered(PipelineOptions options, const Dataset& dataset) {
+  if (dataset.encoded) options.deliver_bytes = false;
+  return options;
+}
+
 /// Fisher and Yates' shuffle of 0, …, n - 1: a pure function of (seed, epoch).
 void Shuffle(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
   std::iota(order.begin(), order.end(), 0u);
@@ -60,6 +70,43 @@ void Shuffle(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
   }
 }
 
+/// Makes a batch's images from those of a data set. Workers share one, each with its own scratch.
+class ImageMaker {
+ public:
+  ImageMaker(const Dataset& dataset, const PipelineOptions& options) : dataset_(dataset) {
+    if (dataset.encoded) {
+      transform_.emplace(dataset.image_options, options.augmentation, options.normalization,
+                         options.seed);
+    } else {
+      augmenter_.emplace(dataset.height, dataset.width, dataset.channels, options.normalization,
+                         options.augmentation, options.seed);
+    }
+  }
+
+  struct Scratch {
+    std::vector<uint8_t> bytes;
+    ImageTransform::Scratch transform;
+  };
+
+  /// @throws Error for an image that cannot be decoded.
+  void Make(int64_t epoch, int64_t index, float* image, Scratch& scratch) const {
+    if (augmenter_) {
+      augmenter_->Apply(augmenter_->Draw(epoch, index), dataset_.image(index), image);
+      return;
+    }
+    const std::span<const uint8_t> bytes = dataset_.encoded->Read(index, scratch.bytes);
+    transform_->Apply(bytes, dataset_.encoded->name(index), epoch, index, image, scratch.transform);
+  }
+
+  /// Null for encoded images.
+  const Augmenter* augmenter() const { return augmenter_ ? &*augmenter_ : nullptr; }
+
+ private:
+  const Dataset& dataset_;
+  std::optional<Augmenter> augmenter_;       // of stored images
+  std::optional<ImageTransform> transform_;  // of encoded ones
+};
+
 /// One batch's memory.
 struct Slot {
   std::vector<uint32_t> rows;  // which images of the data set, without padding
@@ -67,6 +114,8 @@ struct Slot {
   std::vector<uint8_t> bytes;
   std::vector<Augmentation> augmentations;
   std::vector<int32_t> labels;
+  std::vector<std::string> unreadable;
+  ImageMaker::Scratch scratch;
   Batch batch;
   int64_t filled = -1;       // the number of the batch that is ready in it
   std::exception_ptr error;  // or what went wrong with that batch
@@ -89,7 +138,8 @@ struct BatchPipeline::Workers {
   const PipelineOptions options;
   const int64_t batches_per_epoch;
   const int64_t first_epoch, first_index;
-  const Augmenter augmenter;
+  const int64_t image_size;  // values
+  const ImageMaker maker;
 
   std::mutex mutex;  // guards all that follows, but for the content of slots being filled or read
   std::condition_variable_any room;  // a slot became free
@@ -106,12 +156,12 @@ struct BatchPipeline::Workers {
 BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& options,
                                 int64_t first_epoch, int64_t first_index)
     : dataset(dataset),
-      options(options),
+      options(WhatCanBeDelivered(options, dataset)),
       batches_per_epoch(CheckOptions(dataset, options)),
       first_epoch(first_epoch),
       first_index(first_index),
-      augmenter(dataset.height, dataset.width, dataset.channels, options.normalization,
-                options.augmentation, options.seed),
+      image_size(dataset.image_bytes()),
+      maker(dataset, options),
       slots(static_cast<size_t>(std::max<int64_t>(options.prefetch, options.threads)) + 1),
       order(static_cast<size_t>(dataset.count)) {
   CheckRange("epoch to start at", first_epoch, 0, int64_t{1} << 31);
@@ -120,7 +170,7 @@ BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& o
   for (Slot& slot : slots) {
     slot.rows.reserve(static_cast<size_t>(options.batch_size));
     slot.labels.resize(static_cast<size_t>(options.batch_size));
-    const auto size = static_cast<size_t>(options.batch_size * augmenter.image_size());
+    const auto size = static_cast<size_t>(options.batch_size * image_size);
     if (options.deliver_bytes) {
       slot.bytes.resize(size);
       slot.augmentations.resize(slot.labels.size());
@@ -172,35 +222,58 @@ void BatchPipeline::Workers::Assign(int64_t number, Slot& slot) {
 }
 
 void BatchPipeline::Workers::Fill(Slot& slot) const {
-  const auto image_size = static_cast<size_t>(augmenter.image_size());
-  for (size_t i = 0; i < slot.rows.size(); ++i) {
-    const uint32_t row = slot.rows[i];
-    const int32_t label = dataset.labels[row];
+  slot.unreadable.clear();
+  std::vector<int64_t> bad;
+  int64_t good = -1;  // the first row that is
+  for (int64_t i = 0; i < slot.batch.rows; ++i) {
+    const uint32_t row = slot.rows[static_cast<size_t>(i)];
+    int32_t& label = slot.labels[static_cast<size_t>(i)];
+    label = dataset.labels[row];
     if (label < 0 || label >= dataset.classes) {
       throw Error(fmt::format("cannot make a batch: image {} of the data set {} has label {}, and "
                               "there are {} classes",
                               row, dataset.name, label, dataset.classes),
                   "check the data set's files");
     }
-    slot.labels[i] = label;
-    const Augmentation augmentation = augmenter.Draw(slot.batch.epoch, row);
     if (options.deliver_bytes) {
+      slot.augmentations[static_cast<size_t>(i)] = maker.augmenter()->Draw(slot.batch.epoch, row);
       std::copy_n(dataset.image(row), image_size, slot.bytes.data() + i * image_size);
-      slot.augmentations[i] = augmentation;
+      continue;
+    }
+    try {
+      maker.Make(slot.batch.epoch, row, slot.images.data() + i * image_size, slot.scratch);
+      if (good < 0) good = i;
+    } catch (const Error& error) {
+      if (!dataset.image_options.skip_unreadable) throw;
+      slot.unreadable.emplace_back(error.what());
+      label = kPaddingLabel;
+      bad.push_back(i);
+    }
+  }
+  if (good < 0 && !bad.empty() && options.drop_last) {
+    throw Error(fmt::format("none of a batch's {} images can be decoded; the first: {}", bad.size(),
+                            slot.unreadable.front()),
+                "");
+  }
+  for (const int64_t i : bad) {
+    float* const image = slot.images.data() + i * image_size;
+    if (good < 0) {
+      std::fill_n(image, image_size, 0.0f);
     } else {
-      augmenter.Apply(augmentation, dataset.image(row), slot.images.data() + i * image_size);
+      std::copy_n(slot.images.data() + good * image_size, image_size, image);
     }
   }
   std::fill(slot.labels.begin() + slot.batch.rows, slot.labels.end(), kPaddingLabel);
   if (options.deliver_bytes) {
-    slot.batch.bytes = std::span(slot.bytes).first(slot.rows.size() * image_size);
-    slot.batch.augmentations = std::span(slot.augmentations).first(slot.rows.size());
+    const size_t rows = slot.rows.size();
+    slot.batch.bytes = std::span(slot.bytes).first(rows * static_cast<size_t>(image_size));
+    slot.batch.augmentations = std::span(slot.augmentations).first(rows);
   } else {
-    std::fill(slot.images.begin() + slot.batch.rows * augmenter.image_size(), slot.images.end(),
-              0.0f);
+    std::fill(slot.images.begin() + slot.batch.rows * image_size, slot.images.end(), 0.0f);
     slot.batch.images = slot.images;
   }
   slot.batch.labels = slot.labels;
+  slot.batch.unreadable = slot.unreadable;
 }
 
 Batch BatchPipeline::Workers::Next(const std::function<void()>& while_waiting) {
@@ -238,7 +311,7 @@ Batch BatchPipeline::Next(const std::function<void()>& while_waiting) {
 }
 
 const PipelineOptions& BatchPipeline::options() const { return workers_->options; }
-const Augmenter& BatchPipeline::augmenter() const { return workers_->augmenter; }
+const Augmenter& BatchPipeline::augmenter() const { return *workers_->maker.augmenter(); }
 int64_t BatchPipeline::batches_per_epoch() const { return workers_->batches_per_epoch; }
 
 }  // namespace thinwire

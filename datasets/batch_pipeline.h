@@ -1,10 +1,12 @@
-// Worker threads that shuffle, augment and normalise whole batches ahead of the training loop.
+// Worker threads that shuffle, decode, augment and normalise whole batches ahead of the training
+// loop.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
@@ -19,6 +21,7 @@ struct PipelineOptions {
   AugmentationOptions augmentation = {};
   Normalization normalization = {};
   /// Whether batches are bytes with what is to be done to them (ImageAugmentation), not images.
+  /// Those of encoded images never are.
   bool deliver_bytes = false;
   uint64_t seed = 0;
   int64_t rank = 0, ranks = 1;
@@ -32,10 +35,13 @@ struct Batch {
   // Instead, if bytes are delivered:
   std::span<const uint8_t> bytes;               // [rows, height, width, channels]
   std::span<const Augmentation> augmentations;  // [rows]
-  std::span<const int32_t> labels;              // [batch_size]; -1 marks padding
-  int64_t rows = 0;                             // without padding, which comes last; may be 0
-  int64_t epoch = 0, index = 0;                 // which batch of which epoch
+  std::span<const int32_t> labels;  // [batch_size]; -1 marks padding and unreadable images
+  int64_t rows = 0;                 // without padding, which comes last; may be 0
+  int64_t epoch = 0, index = 0;     // which batch of which epoch
   bool last_of_epoch = false;
+  /// Why images could not be decoded that the data set allows to be left out. Each row of theirs
+  /// holds a copy of another image of the batch, for the batch norms, and counts for nothing else.
+  std::span<const std::string> unreadable;
 };
 
 /// Delivers batches in order, epoch after epoch, for ever. Which images, in which order and with
@@ -58,7 +64,7 @@ class BatchPipeline {
   Batch Next(const std::function<void()>& while_waiting = {});
   int64_t batches_per_epoch() const;
   const PipelineOptions& options() const;
-  /// What is done to images.
+  /// What is done to stored images. @pre they are not encoded.
   const Augmenter& augmenter() const;
 
  private:

@@ -4,6 +4,7 @@
 
 #include "datasets/cifar.h"
 #include "datasets/idx.h"
+#include "datasets/image_folder.h"
 #include "datasets/packed_dataset.h"
 #include "datasets/shapes.h"
 #include "kernels/error.h"
@@ -20,7 +21,7 @@ namespace {
 }  // namespace
 
 std::vector<std::string> DatasetNames() {
-  return {"shapes", "cifar10", "cifar100", "mnist", "packed"};
+  return {"shapes", "cifar10", "cifar100", "mnist", "image-folder", "packed"};
 }
 
 Dataset LoadDataset(const DatasetOptions& options, Split split) {
@@ -36,6 +37,9 @@ Dataset LoadDataset(const DatasetOptions& options, Split split) {
   }
   if (options.name == "packed") return LoadPacked(options.data_dir, split);
   if (options.name == "mnist") return LoadMnist(options.data_dir, options.files, split);
+  if (options.name == "image-folder") {
+    return LoadImageFolder(options.data_dir, options.image, split);
+  }
   FailUnknown(options.name);
 }
 
@@ -44,6 +48,7 @@ Normalization DefaultNormalization(const std::string& dataset) {
   if (dataset == "cifar10") return {{0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}};
   if (dataset == "cifar100") return {{0.5071f, 0.4865f, 0.4409f}, {0.2673f, 0.2564f, 0.2762f}};
   if (dataset == "mnist") return {{0.1307f}, {0.3081f}};
+  if (dataset == "image-folder") return {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
   FailUnknown(dataset);
 }
 

@@ -106,9 +106,10 @@ const std::vector<CommandEntry>& Commands() {
       {Command::kEval, "eval", "CHECKPOINT", true, "evaluate a checkpoint or weights",
        "Evaluates a checkpoint, a run's folder (its best checkpoint), or --weights on the test "
        "images. Settings are those of the checkpoint, under those of flags."},
-      {Command::kInfo, "info", "MODEL", true, "describe a model, or list the models",
-       "Describes a model: its layers, parameters and memory. Without a name, lists the models, "
-       "data sets and devices."},
+      {Command::kInfo, "info", "MODEL", true, "describe a model or a data set",
+       "Describes a model: its layers, parameters and memory. With --dataset instead of a name, "
+       "counts a data set's images and classes, and the files that cannot be read. Without either, "
+       "lists the models."},
       {Command::kExport, "export", "CHECKPOINT", false, "write a checkpoint's weights",
        "Writes the weights of a checkpoint, or of a run's folder (its best checkpoint), as a "
        "safetensors file with PyTorch's names and layouts."},

@@ -12,6 +12,7 @@
 #include "models/models.h"
 #include "train/atomic_file.h"
 #include "train/bench_command.h"
+#include "train/dataset_info.h"
 #include "train/evaluation.h"
 #include "train/plot_command.h"
 #include "train/prepare_command.h"
@@ -93,6 +94,8 @@ int Eval(const CommandLine& command_line) {
   PrintLine(fmt::format("{} on {}: loss {:.4f}, top-1 {:.2f}% ({} of {}), top-5 {:.2f}%",
                         graph.name(), test_set.name, result.loss(), 100 * result.top1(),
                         result.correct_top1, result.rows, 100 * result.top5()));
+  const int64_t left_out = result.unreadable + std::ssize(test_set.left_out);
+  if (left_out > 0) PrintLine(fmt::format("{} could not be read and were left out", left_out));
   if (settings.json) {
     // JSON has no NaN.
     const std::string loss =
@@ -105,6 +108,10 @@ int Eval(const CommandLine& command_line) {
 
 int Info(const CommandLine& command_line) {
   const Settings& settings = command_line.settings;
+  if (command_line.positional.empty() && command_line.sources.contains("dataset")) {
+    PrintDatasetInfo(settings);
+    return 0;
+  }
   if (command_line.positional.empty()) {
     std::string names;
     for (const std::string& name : ModelNames()) names += "\n  " + name;

@@ -34,6 +34,7 @@ Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
     const Batch batch = pipeline.Next(progress);
     if (progress) progress();
     if (batch.rows == 0) break;  // of several ranks the last ones may have none in the last batch
+    evaluation.unreadable += std::ssize(batch.unreadable);
     upload(batch, network);
     network.Infer();
     evaluation.Add(network.ReadLoss());
@@ -42,12 +43,12 @@ Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
 }
 
 Evaluation SumOverRanks(Communicator& communicator, Device& device, const Evaluation& own) {
-  const double numbers[] = {own.loss_sum, static_cast<double>(own.rows),
-                            static_cast<double>(own.correct_top1),
-                            static_cast<double>(own.correct_top5)};
+  const double numbers[] = {
+      own.loss_sum, static_cast<double>(own.rows), static_cast<double>(own.correct_top1),
+      static_cast<double>(own.correct_top5), static_cast<double>(own.unreadable)};
   const std::vector<double> sums = SumOverRanks(communicator, device, numbers);
   return {sums[0], static_cast<int64_t>(sums[1]), static_cast<int64_t>(sums[2]),
-          static_cast<int64_t>(sums[3])};
+          static_cast<int64_t>(sums[3]), static_cast<int64_t>(sums[4])};
 }
 
 }  // namespace thinwire

@@ -13,6 +13,7 @@ struct Evaluation {
   int64_t rows = 0;
   int64_t correct_top1 = 0;
   int64_t correct_top5 = 0;
+  int64_t unreadable = 0;  // images that were left out
 
   void Add(const LossResult& result);
   double loss() const { return loss_sum / static_cast<double>(rows); }

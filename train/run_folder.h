@@ -27,6 +27,7 @@ class RunFolder {
   const std::string& token() const { return token_; }
   const std::string& path() const { return path_; }
   std::string settings_file() const { return path_ + "/settings.toml"; }
+  std::string classes_file() const { return path_ + "/classes.txt"; }
   std::string steps_file() const { return path_ + "/steps.jsonl"; }
   std::string summary_file() const { return path_ + "/summary.csv"; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }

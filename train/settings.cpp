@@ -23,6 +23,7 @@ constexpr NumberRange kFraction = {.minimum = 0, .maximum = 1};
 constexpr NumberRange kThreads = {.minimum = 1, .maximum = 1024};
 constexpr NumberRange kBatch = {.minimum = 1, .maximum = 1 << 20};
 constexpr NumberRange kPixels = {.minimum = 0, .maximum = 1024};
+constexpr NumberRange kImageSize = {.minimum = 1, .maximum = 8192};
 constexpr NumberRange kRanks = {.minimum = 1, .maximum = 1024};
 constexpr NumberRange kRatio = {.minimum = 0, .maximum = 1, .minimum_excluded = true};
 constexpr NumberRange kCount = {.minimum = 1, .maximum = 100'000'000};
@@ -38,6 +39,7 @@ std::vector<std::string> SmallTensors() { return {"bias", "bn"}; }
 std::vector<std::string> IndexCodings() { return {"plain", "packed"}; }
 std::vector<std::string> ValueTypes() { return {"f32", "bf16", "f16"}; }
 std::vector<std::string> FirstMessages() { return {"auto", "compressed", "full", "zero"}; }
+std::vector<std::string> BadImageChoices() { return {"fail", "skip"}; }
 std::vector<std::string> Servers() { return {"sharded", "central"}; }
 
 /// Data sets of images, and those of rows.
@@ -68,8 +70,9 @@ const std::vector<SettingEntry>& SettingEntries() {
        "data set; shapes are drawn by the program itself, libsvm is files of rows for logreg, packed "
        "is a file of thinwire prepare", {},
        AllDatasets},
-      {"data-dir", 0, "Data", kRuns, &S::data_dir, "FOLDER",
-       "folder with the data set's files; of packed, the file"},
+      {"data-dir", 0, "Data", kModels, &S::data_dir, "FOLDER",
+       "folder with the data set's files; image-folder: with train and val, or a folder for each "
+       "class; packed: the file"},
       {"train-files", 0, "Data", kTrain, &S::train_files, "NAMES",
        "training files in data-dir, instead of the data set's standard names"},
       {"test-files", 0, "Data", kRuns, &S::test_files, "NAMES",
@@ -83,19 +86,38 @@ const std::vector<SettingEntry>& SettingEntries() {
        "full"},
       {"eval-batch-size", 0, "Data", kRuns, &S::eval_batch_size, "N",
        "images a batch of evaluation; auto: batch-size", kBatch},
-      {"data-threads", 'j', "Data", kRuns, &S::data_threads, "N",
+      {"data-threads", 'j', "Data", kModels, &S::data_threads, "N",
        "threads that prepare batches ahead", kThreads},
       {"crop-padding", 0, "Data", kTrain, &S::crop_padding, "PIXELS",
        "zeros around an image before its random crop, 0 for no crop; auto: 4 for cifar, 2 for "
        "shapes, 0 for mnist", kPixels},
       {"flip", 0, "Data", kTrain, &S::flip, "on|off",
-       "random flips, left to right; auto: on for cifar and shapes, off for mnist"},
+       "random flips, left to right; auto: on, but off for mnist"},
       {"cutout", 0, "Data", kTrain, &S::cutout, "PIXELS",
        "side of a random square that is blanked, 0 for none", kPixels},
       {"mean", 0, "Data", kRuns, &S::mean, "NUMBERS",
        "channels' mean of pixel / 255, instead of the data set's usual one", kFraction},
       {"std", 0, "Data", kRuns, &S::std, "NUMBERS",
        "channels' standard deviation of pixel / 255, likewise", kPositive},
+      {"img-size", 0, "Data", kRuns, &S::img_size, "PIXELS",
+       "image-folder: side of the square that the model sees", kImageSize},
+      {"val-resize-size", 0, "Data", kRuns, &S::val_resize_size, "PIXELS",
+       "image-folder: an image's shorter side before evaluation takes the square in its middle; "
+       "auto: 8/7 of img-size", kImageSize},
+      {"crop-scale", 0, "Data", kTrain, &S::crop_scale, "LOW,HIGH",
+       "image-folder: share of an image's area that training takes", kRatio},
+      {"crop-ratio", 0, "Data", kTrain, &S::crop_ratio, "LOW,HIGH",
+       "image-folder: width by height of the part that training takes", kPositive},
+      {"scaled-decoding", 0, "Data", kRuns, &S::scaled_decoding, "on|off",
+       "image-folder: decode JPEG at 1/2, 1/4 or 1/8 where the part stays large enough; auto: in "
+       "training only, as evaluation then agrees with other programs"},
+      {"exif-orientation", 0, "Data", kRuns, &S::exif_orientation, "on|off",
+       "image-folder: turn images as their Exif data say; off: as torchvision"},
+      {"max-pixels", 0, "Data", kModels, &S::max_pixels, "N",
+       "image-folder: larger images are refused before they are decoded",
+       {.minimum = 1, .maximum = 4'000'000'000}},
+      {"on-bad-image", 0, "Data", kRuns, &S::on_bad_image, "fail|skip",
+       "image-folder: stop at what cannot be read, or go on and say how many", {}, BadImageChoices},
 
       {"model", 0, "Model", kModels | kBench, &S::model, "NAME",
        "model; `thinwire info` lists the names"},
@@ -324,17 +346,27 @@ DatasetOptions MakeDatasetOptions(const Settings& settings, Split split) {
   return {.name = settings.dataset,
           .data_dir = settings.data_dir,
           .files = train ? settings.train_files : settings.test_files,
-          .count = train ? settings.shapes_count : settings.shapes_test_count};
+          .count = train ? settings.shapes_count : settings.shapes_test_count,
+          .image = {.size = settings.img_size,
+                    .resize = settings.val_resize_size.value_or((settings.img_size * 8 + 6) / 7),
+                    .exif_orientation = settings.exif_orientation,
+                    .scaled_decoding = settings.scaled_decoding,
+                    .max_pixels = settings.max_pixels,
+                    .skip_unreadable = settings.on_bad_image == "skip"}};
 }
 
 AugmentationOptions MakeAugmentationOptions(const Settings& settings) {
   const std::string kind = DatasetKind(settings);
   const bool cifar = kind == "cifar10" || kind == "cifar100", shapes = kind == "shapes";
+  const bool encoded = kind == "image-folder";
   return {.crop_padding = settings.crop_padding.value_or(cifar    ? 4
                                                          : shapes ? 2
                                                                   : 0),
-          .flip = settings.flip.value_or(cifar || shapes),
-          .cutout = settings.cutout};
+          .flip = settings.flip.value_or(cifar || shapes || encoded),
+          .cutout = settings.cutout,
+          .random_resized_crop = encoded,
+          .crop_scale = {settings.crop_scale.at(0), settings.crop_scale.at(1)},
+          .crop_ratio = {settings.crop_ratio.at(0), settings.crop_ratio.at(1)}};
 }
 
 Normalization MakeNormalization(const Settings& settings) {

@@ -35,6 +35,13 @@ struct Settings {
   std::optional<bool> flip;
   int64_t cutout = 0;             // 0: off
   std::vector<double> mean, std;  // empty: the data set's usual values
+  int64_t img_size = 224;                           // image-folder, as all that follow
+  std::optional<int64_t> val_resize_size;
+  std::vector<double> crop_scale = {0.08, 1}, crop_ratio = {0.75, 1.3333};
+  std::optional<bool> scaled_decoding;
+  bool exif_orientation = false;
+  int64_t max_pixels = kDefaultMaxPixels;
+  std::string on_bad_image = "fail";
 
   // Model
   std::string model = "resnet20";
@@ -231,7 +238,8 @@ ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.
 DatasetOptions MakeDatasetOptions(const Settings& settings, Split split);
 /// Training's augmentation. crop-padding and flip "auto" are the data set's usual ones: cifar10 and
-/// cifar100 4 and on, shapes 2 and on, all others 0 and off (a flipped digit is another sign).
+/// cifar100 4 and on, shapes 2 and on, mnist 0 and off (a flipped digit is another sign);
+/// image-folder 0 and on, with random resized crops.
 AugmentationOptions MakeAugmentationOptions(const Settings& settings);
 /// The data set's usual normalization unless mean and std are given.
 Normalization MakeNormalization(const Settings& settings);

@@ -1,5 +1,6 @@
 // Whether settings fit each other.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string>
@@ -30,6 +31,34 @@ void ValidateCompression(const Settings& settings) {
                      settings.compressor),
          "choose compressor topk or randk, or leave topk out");
   }
+}
+
+void ValidateImages(const Settings& settings) {
+  const auto check = [](const char* name, const std::vector<double>& range) {
+    if (range.size() == 2 && range[0] <= range[1]) return;
+    Fail(fmt::format("{} is {}", name, fmt::join(range, ",")),
+         "give the smallest and the largest, as 0.5,1");
+  };
+  check("crop-scale", settings.crop_scale);
+  check("crop-ratio", settings.crop_ratio);
+  if (settings.dataset != "image-folder") return;
+  if (IsRegression(settings)) {
+    Fail("data set image-folder is images of many sizes, but model is logreg",
+         "choose another model");
+  }
+  if (settings.val_resize_size && *settings.val_resize_size < settings.img_size) {
+    Fail(fmt::format("val-resize-size is {}, and img-size {}", *settings.val_resize_size,
+                     settings.img_size),
+         "make val-resize-size the larger one, or leave it out");
+  }
+  const auto refuse = [](bool given, const char* name, const char* instead) {
+    if (!given) return;
+    Fail(fmt::format("{} is given, but data set image-folder does not have it", name), instead);
+  };
+  refuse(settings.crop_padding.value_or(0) != 0, "crop-padding", "see crop-scale");
+  refuse(settings.cutout != 0, "cutout", "leave it out");
+  refuse(!settings.train_files.empty(), "train-files", "put the images into train/CLASS");
+  refuse(!settings.test_files.empty(), "test-files", "put the images into val/CLASS");
 }
 
 void ValidateRegression(const Settings& settings) {
@@ -113,6 +142,7 @@ void ValidateSettings(const Settings& settings) {
   }
   ParseProfiledSteps(settings.profile);
   ValidateCompression(settings);
+  ValidateImages(settings);
   ValidateRegression(settings);
 }
 

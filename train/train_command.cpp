@@ -174,6 +174,16 @@ class Shared {
   T data_;
 };
 
+/// Writes the classes' names by their numbers, a line each, where the data set tells them.
+void WriteClasses(const RunFolder& folder, const Images& images) {
+  std::string text;
+  for (const std::string& name : images.train.class_names) text += name + "\n";
+  if (!text.empty()) {
+    WriteFileAtomically(folder.classes_file(), std::as_bytes(std::span(text)));
+  }
+}
+void WriteClasses(const RunFolder&, const RegressionData&) {}
+
 /// Runs a rank's trainer.
 template <typename SomeTrainer, typename Data>
 int TrainOnRank(const Plan& plan, Rank& rank, const Data& data) {
@@ -181,6 +191,7 @@ int TrainOnRank(const Plan& plan, Rank& rank, const Data& data) {
   if (rank.first()) {
     const std::string recipe = WriteRecipe(plan.settings);
     WriteFileAtomically(plan.folder->settings_file(), std::as_bytes(std::span(recipe)));
+    WriteClasses(*plan.folder, data);
   }
   return trainer.Run();
 }

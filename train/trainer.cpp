@@ -88,7 +88,8 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       (batches_per_epoch_ + settings_.grad_accum_steps - 1) / settings_.grad_accum_steps;
   AllocateBuffers();
   network_.set_layer_callback([this](const std::string&, LayerPhase phase) {
-    if (phase == LayerPhase::kBackward && backward_started_ == 0) backward_started_ = MonotonicSeconds();
+    if (phase == LayerPhase::kBackward && backward_started_ == 0)
+      backward_started_ = MonotonicSeconds();
   });
 
   {
@@ -121,6 +122,12 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       static_cast<double>(network_.activation_bytes()) / (1 << 20), images_.train.name,
       images_.train.count, images_.test.count, device_.description(),
       rank_.alone() ? "" : ", " + communicator_.description()));
+  for (const Dataset* dataset : {&images_.train, &images_.test}) {
+    if (dataset->left_out.empty()) continue;
+    progress_.Print(fmt::format(
+        "{} files, folders or classes of the {} images are left out; {}", dataset->left_out.size(),
+        dataset == &images_.train ? "training" : "test", dataset->left_out.front()));
+  }
   if (saved) progress_.Print(fmt::format("Resuming after step {}", step_));
 }
 
@@ -277,10 +284,20 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
                           : ""),
         "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
   }
+  CountUnreadable(batch);
   result.training.Add(loss);
   epoch_training_.Add(loss);
   images_this_epoch_ += batch.rows;
   images_since_log_ += batch.rows;
+}
+
+void Trainer::CountUnreadable(const Batch& batch) {
+  unreadable_this_epoch_ += std::ssize(batch.unreadable);
+  if (epoch_ > 0) return;
+  for (const std::string& reason : batch.unreadable) {
+    progress_.Finish();
+    fmt::print(stderr, "left out: {}\n", reason);
+  }
 }
 
 void Trainer::ShowStep(const StepResult& result) {
@@ -352,6 +369,23 @@ void Trainer::FinishEpoch(double learning_rate) {
             ? fmt::format("  averaged weights top-1 {:.2f}%", 100 * record.average_test->top1())
             : "",
         record.images_per_second));
+  }
+  if (images_.train.image_options.skip_unreadable) {
+    const double own[] = {static_cast<double>(unreadable_this_epoch_)};
+    const double count = SumOverRanks(communicator_, device_, own)[0];
+    if (count > 0) {
+      progress_.Print(
+          fmt::format("epoch {:>3}/{}  {:.0f} training images could not be read and "
+                      "were left out",
+                      epoch_, epochs(), count));
+    }
+    unreadable_this_epoch_ = 0;
+    if (record.test && record.test->unreadable > 0) {
+      progress_.Print(
+          fmt::format("epoch {:>3}/{}  {} test images could not be read and were left "
+                      "out",
+                      epoch_, epochs(), record.test->unreadable));
+    }
   }
   if (rank_.first()) logs_->Write(record);
   epoch_training_ = {};

@@ -69,6 +69,8 @@ class Trainer {
   StepResult Step();
   void TrainOnBatch(float gradient_scale, int64_t part, StepResult& result);
   void ShowStep(const StepResult& result);
+  /// Names a batch's images that were left out, once in a run, and counts them.
+  void CountUnreadable(const Batch& batch);
   void FinishEpoch(double learning_rate);
   /// While `body` runs, `state` holds the mean of all ranks' running statistics.
   void WithAverageStatistics(View state, const std::function<void()>& body);
@@ -112,6 +114,7 @@ class Trainer {
   int64_t saved_step_ = -1;
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds
   int64_t images_this_epoch_ = 0, images_since_log_ = 0;
+  int64_t unreadable_this_epoch_ = 0;  // images of this rank that were left out
 };
 
 /// The model that the settings describe, for images and classes of a data set.

@@ -1,0 +1,198 @@
+#include "datasets/image_decoder.h"
+
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cctype>
+#include <climits>
+#include <cstdlib>
+#include <initializer_list>
+#include <memory>
+#include <string_view>
+
+#include "datasets/jpeg_decoder.h"
+#include "datasets/stb_image_settings.h"
+#include "kernels/error.h"
+
+namespace thinwire {
+namespace {
+
+constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
+
+struct FreeStb {
+  void operator()(void* pixels) const { stbi_image_free(pixels); }
+};
+
+bool BeginsWith(std::span<const uint8_t> bytes, std::string_view text) {
+  return bytes.size() >= text.size() &&
+         std::string_view(reinterpret_cast<const char*>(bytes.data()), text.size()) == text;
+}
+
+/// What bytes are that are no image to us, as far as one can tell.
+std::string_view Describe(std::span<const uint8_t> bytes) {
+  if (BeginsWith(bytes, "RIFF") && bytes.size() >= 12 && BeginsWith(bytes.subspan(8), "WEBP")) {
+    return "it is WebP, which is not supported";
+  }
+  if (BeginsWith(bytes, "II*") || BeginsWith(bytes, "MM")) {
+    return "it looks like TIFF, which is not supported";
+  }
+  if (BeginsWith(bytes, "<")) return "it is a web page or other text";
+  return "it is no JPEG, PNG, BMP, GIF or PNM image";
+}
+
+ImageFormat DetectFormat(std::span<const uint8_t> bytes, const std::string& name) {
+  if (bytes.empty()) FailDecoding(name, "it is empty");
+  if (BeginsWith(bytes, "\xff\xd8")) return ImageFormat::kJpeg;
+  if (BeginsWith(bytes, kPngSignature)) return ImageFormat::kPng;
+  if (BeginsWith(bytes, "GIF8")) return ImageFormat::kGif;
+  if (BeginsWith(bytes, "BM")) return ImageFormat::kBmp;
+  if (BeginsWith(bytes, "P5") || BeginsWith(bytes, "P6")) return ImageFormat::kPnm;
+  FailDecoding(name, std::string(Describe(bytes)));
+}
+
+/// stb_image takes no notice of PNG's checksums.
+void CheckPng(std::span<const uint8_t> bytes, const std::string& name) {
+  const auto number = [&](size_t at) {
+    return uint32_t{bytes[at]} << 24 | uint32_t{bytes[at + 1]} << 16 |
+           uint32_t{bytes[at + 2]} << 8 | uint32_t{bytes[at + 3]};
+  };
+  size_t at = kPngSignature.size();
+  while (true) {
+    // Length, type, content, checksum of type and content.
+    if (bytes.size() - at < 12 || bytes.size() - at - 12 < number(at)) {
+      FailDecoding(name, "its data end early");
+    }
+    const uint32_t length = number(at);
+    const uLong checksum = crc32(crc32(0, nullptr, 0), bytes.data() + at + 4, length + 4);
+    if (checksum != number(at + 8 + length)) FailDecoding(name, "a checksum in it is wrong");
+    if (BeginsWith(bytes.subspan(at + 4), "IEND")) return;
+    at += size_t{length} + 12;
+  }
+}
+
+/// stb_image reads zeros behind the end of a BMP file.
+void CheckBmp(std::span<const uint8_t> bytes, const std::string& name, int64_t width,
+              int64_t height) {
+  const auto number = [&](size_t at, size_t count) {
+    int64_t value = 0;
+    for (size_t i = 0; i < count; ++i) value |= int64_t{bytes[at + i]} << 8 * i;
+    return value;
+  };
+  if (bytes.size() < 30) FailDecoding(name, "its data end early");
+  const bool old = number(14, 4) == 12;
+  const int64_t bits = number(old ? 24 : 28, 2);
+  const int64_t row_bytes = (width * bits + 31) / 32 * 4;
+  if (number(10, 4) + row_bytes * height > std::ssize(bytes)) {
+    FailDecoding(name, "its data end early");
+  }
+}
+
+/// Nor does it miss rows of a PNM file.
+void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const ImageHeader& header) {
+  // Kind, width, height and largest value, set apart by white space and comments, then one more
+  // byte of white space and the pixels.
+  size_t at = 2;
+  int64_t largest = 0;
+  for (int i = 0; i < 3; ++i) {
+    while (at < bytes.size() && (std::isspace(bytes[at]) != 0 || bytes[at] == '#')) {
+      if (bytes[at] == '#') {
+        while (at < bytes.size() && bytes[at] != '\n' && bytes[at] != '\r') ++at;
+      } else {
+        ++at;
+      }
+    }
+    for (largest = 0; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
+      largest = std::min<int64_t>(largest * 10 + (bytes[at] - '0'), INT_MAX);
+    }
+  }
+  // stb_image reads behind the pixels of those that have two bytes a value.
+  if (largest < 1 || largest > 255) FailDecoding(name, "its values are not of 8 bits");
+  const int64_t pixel_bytes = bytes[1] == '6' ? 3 : 1;
+  if (static_cast<int64_t>(at) + 1 + header.width * header.height * pixel_bytes >
+      std::ssize(bytes)) {
+    FailDecoding(name, "its data end early");
+  }
+}
+
+void CheckComplete(const ImageHeader& header, std::span<const uint8_t> bytes,
+                   const std::string& name) {
+  switch (header.format) {
+    case ImageFormat::kPng:
+      return CheckPng(bytes, name);
+    case ImageFormat::kBmp:
+      return CheckBmp(bytes, name, header.width, header.height);
+    case ImageFormat::kGif:
+      if (bytes.back() != ';' && bytes.back() != 0) FailDecoding(name, "its data end early");
+      return;
+    case ImageFormat::kPnm:
+      return CheckPnm(bytes, name, header);
+    case ImageFormat::kJpeg:
+      return;
+  }
+}
+
+const char* StbProblem() {
+  const char* reason = stbi_failure_reason();
+  return reason != nullptr ? reason : "it does not decode";
+}
+
+int CheckedSize(std::span<const uint8_t> bytes, const std::string& name) {
+  if (bytes.size() > INT_MAX) FailDecoding(name, "it is larger than 2 GiB");
+  return static_cast<int>(bytes.size());
+}
+
+DecodedImage DecodeByStb(const ImageHeader& header, std::span<const uint8_t> bytes,
+                         const std::string& name) {
+  CheckComplete(header, bytes, name);
+  int width = 0, height = 0, channels = 0;
+  const std::unique_ptr<uint8_t, FreeStb> pixels(
+      stbi_load_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels, 3));
+  if (!pixels) FailDecoding(name, StbProblem());
+  if (width != header.width || height != header.height) {
+    FailDecoding(name, "its size is not what its header says");
+  }
+  return {width,
+          height,
+          {0, 0, width, height},
+          {pixels.get(), pixels.get() + int64_t{width} * height * 3}};
+}
+
+}  // namespace
+
+void FailDecoding(const std::string& name, const std::string& problem) {
+  throw Error(fmt::format("cannot decode the image {}: {}", name, problem),
+              "replace or remove it, or go on without it by --on-bad-image skip");
+}
+
+ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
+                            int64_t max_pixels) {
+  ImageHeader header;
+  header.format = DetectFormat(bytes, name);
+  if (header.format == ImageFormat::kJpeg) {
+    header = ReadJpegHeader(bytes, name);
+  } else {
+    int width = 0, height = 0, channels = 0;
+    if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
+        0) {
+      FailDecoding(name, StbProblem());
+    }
+    header.width = width;
+    header.height = std::abs(int64_t{height});  // negative: a BMP's rows from the top
+  }
+  if (header.width <= 0 || header.height <= 0) FailDecoding(name, "it has no pixels");
+  if (header.width > max_pixels / header.height) {
+    FailDecoding(name, fmt::format("its {}x{} pixels are more than --max-pixels {}", header.width,
+                                   header.height, max_pixels));
+  }
+  return header;
+}
+
+DecodedImage DecodeImage(std::span<const uint8_t> bytes, const std::string& name,
+                         const DecodeOptions& options, int64_t max_pixels) {
+  const ImageHeader header = ReadImageHeader(bytes, name, max_pixels);
+  return header.format == ImageFormat::kJpeg ? DecodeJpeg(bytes, name, options)
+                                             : DecodeByStb(header, bytes, name);
+}
+
+}  // namespace thinwire
