@@ -233,6 +233,8 @@ const std::vector<SettingEntry>& SettingEntries() {
        "ranks of this process on each of its GPUs", kRanks},
       {"threads", 0, "Machine", kModels | kBench, &S::threads, "N",
        "threads of the CPU device; auto: one a core, or OMP_NUM_THREADS", kThreads},
+      {"cuda-graph", 0, "Machine", kTrain | kBench, &S::cuda_graph, "on|off",
+       "replay training steps as CUDA graphs after two of them; the results are the same"},
       {"seed", 0, "Machine", kTrain | kBench, &S::seed, "N",
        "of initial weights, order of images, augmentation and dropout", kNotNegative},
       {"deterministic", 0, "Machine", kTrain, &S::deterministic, "on|off",

@@ -115,6 +115,7 @@ struct Settings {
   int64_t workers_per_gpu = 1;
   std::optional<int64_t> threads;
   int64_t seed = 0;
+  bool cuda_graph = true;
   bool deterministic = false;
 
   bool operator==(const Settings&) const = default;
