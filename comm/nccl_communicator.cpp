@@ -15,7 +15,9 @@
 #include "comm/communicator.h"
 #include "comm/failure.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
+#include "kernels/cuda/step_recorder.h"
 #include "kernels/error.h"
 
 namespace thinwire {
@@ -46,6 +48,7 @@ class NcclCommunicator : public Communicator {
     Call("ncclCommInitRankConfig", __LINE__,
          [&] { return ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config); });
     THINWIRE_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
+    watched_ = true;
     watch_ = std::thread([this] { Watch(); });
   }
 
@@ -54,6 +57,7 @@ class NcclCommunicator : public Communicator {
     // else others may need it, and only this rank's end can say when it has been done.
     if (std::uncaught_exceptions() > exceptions_) AbortNccl();
     cudaStreamSynchronize(queue_.stream);
+    queue_.recorder->ForgetGraphs();  // NCCL's end waits for theirs
     ended_ = true;
     watch_.join();
     if (!aborted_ && ncclCommFinalize(nccl_) == ncclInProgress) {
@@ -80,18 +84,21 @@ class NcclCommunicator : public Communicator {
  private:
   void AllToAllOnDevice(ConstView send, std::span<const int64_t> send_bytes, View receive,
                         std::span<const int64_t> receive_bytes, const char* what) override {
-    Collective(what, __LINE__, [&] {
+    const std::vector<int64_t> outgoing(send_bytes.begin(), send_bytes.end());
+    const std::vector<int64_t> incoming(receive_bytes.begin(), receive_bytes.end());
+    const auto call = [=, this] {
       Group group;
       int64_t from = 0, to = 0;
-      for (size_t r = 0; r < send_bytes.size(); ++r) {
-        const ConstView part = Bytes(send, from, send_bytes[r]);
-        const View place = Bytes(receive, to, receive_bytes[r]);
+      for (size_t r = 0; r < outgoing.size(); ++r) {
+        const ConstView part = Bytes(send, from, outgoing[r]);
+        const View place = Bytes(receive, to, incoming[r]);
         from += part.size;
         to += place.size;
         Exchange(group, part, place, static_cast<int>(r));
       }
       return group.End();
-    });
+    };
+    Collective(what, __LINE__, call, send.data, receive.data, send_bytes, receive_bytes);
   }
 
   void AllGatherOnDevice(ConstView send, View receive, std::span<const int64_t> bytes,
@@ -99,31 +106,34 @@ class NcclCommunicator : public Communicator {
     const ConstView mine = Bytes(send, 0, bytes[static_cast<size_t>(rank())]);
     if (Total(bytes) == 0) return;
     if (std::all_of(bytes.begin(), bytes.end(), [&](int64_t b) { return b == bytes[0]; })) {
-      Collective(what, __LINE__, [&] {
+      const auto call = [=, this] {
         return ncclAllGather(mine.data, receive.data, static_cast<size_t>(mine.size), ncclUint8,
                              nccl_, queue_.stream);
-      });
-      return;
+      };
+      return Collective(what, __LINE__, call, send.data, receive.data, bytes);
     }
-    Collective(what, __LINE__, [&] {
+    const std::vector<int64_t> parts(bytes.begin(), bytes.end());
+    const auto call = [=, this] {
       Group group;
       int64_t to = 0;
-      for (size_t r = 0; r < bytes.size(); ++r) {
-        const View place = Bytes(receive, to, bytes[r]);
+      for (size_t r = 0; r < parts.size(); ++r) {
+        const View place = Bytes(receive, to, parts[r]);
         to += place.size;
         Exchange(group, mine, place, static_cast<int>(r));
       }
       return group.End();
-    });
+    };
+    Collective(what, __LINE__, call, send.data, receive.data, bytes);
   }
 
   void BroadcastOnDevice(View values, int root, const char* what) override {
     const View all = Bytes(values, 0, values.size * SizeOf(values.type));
     if (all.size == 0) return;
-    Collective(what, __LINE__, [&] {
+    const auto call = [=, this] {
       return ncclBroadcast(all.data, all.data, static_cast<size_t>(all.size), ncclUint8, root,
                            nccl_, queue_.stream);
-    });
+    };
+    Collective(what, __LINE__, call, all.data, all.size, root);
   }
 
   // Host memory is the other communicator's.
@@ -188,10 +198,18 @@ class NcclCommunicator : public Communicator {
     }
   }
 
-  /// Enqueues a collective: `call` returns NCCL's status.
-  template <typename NcclCall>
-  void Collective(const char* what, int line, const NcclCall& call) {
-    Call(what, line, call);
+  /// Enqueues a collective with these operands: `call` returns NCCL's status.
+  template <typename NcclCall, typename... Operands>
+  void Collective(const char* what, int line, const NcclCall& call, const Operands&... operands) {
+    cuda::Enqueue(
+        queue_, [=, this] { Call(what, line, call); }, what, nccl_, operands...);
+    if (!cuda::IsRecording(queue_)) return NoteEnqueued();
+    // A graph neither asks whether NCCL has given up, nor can an event within it be asked for.
+    queue_.recorder->Surround(
+        this, {.before = [=, this] { Call(what, line, [] { return ncclSuccess; }); },
+               .after = [this] { NoteEnqueued(); }});
+  }
+  void NoteEnqueued() {
     const std::lock_guard lock(mutex_);
     THINWIRE_CUDA_CHECK(cudaEventRecord(finished_, queue_.stream));
     enqueued_at_ = MonotonicSeconds();
@@ -252,23 +270,30 @@ class NcclCommunicator : public Communicator {
                 "NCCL_DEBUG=INFO makes NCCL say more");
   }
 
+  /// No call with nccl_ follows but the abort, which is the watch's: it may wait for the graphs
+  /// that hold collectives, which this rank's thread forgets once the queue has gone on.
   void AbortNccl(const std::string& reason = "this rank failed") {
     const std::lock_guard lock(mutex_);
     if (aborted_) return;
     aborted_ = true;
     reason_ = reason;
-    if (nccl_ != nullptr) ncclCommAbort(nccl_);
+    if (!watched_ && nccl_ != nullptr) ncclCommAbort(nccl_);
   }
 
   /// On a thread of its own: a collective that hangs keeps the GPU, and with it everyone who waits
   /// for the queue. Aborting lets the queue go on; the next collective throws.
   void Watch() {
     cudaSetDevice(queue_.device);
-    while (!ended_) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const auto aborted = [this] {
+      const std::lock_guard lock(mutex_);
+      return aborted_;
+    };
+    while (!ended_ && !aborted()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
       const std::string problem = FindProblem();
       if (!problem.empty()) AbortNccl(problem);
     }
+    if (aborted()) ncclCommAbort(nccl_);
   }
 
   /// What is wrong with the collectives that are under way, if anything.
@@ -296,6 +321,7 @@ class NcclCommunicator : public Communicator {
 
   std::mutex mutex_;  // of all below, and of every call with nccl_
   ncclComm_t nccl_ = nullptr;
+  bool watched_ = false;  // by the thread that aborts
   bool aborted_ = false;
   std::string reason_;
   cudaEvent_t finished_ = nullptr;  // recorded behind the last collective

@@ -81,6 +81,13 @@ class Device {
   /// longer, once the work so far is done. The CPU has no such profiler.
   virtual void SetProfiling(bool on) = 0;
 
+  /// Between these two, a device that works behind the host may put work off until something waits
+  /// for it, and replays what it has been given before as one (a CUDA graph). Results are the same.
+  virtual void StartRecording() {}
+  virtual void StopRecording() {}
+  /// As StopRecording, without the work that has been put off.
+  virtual void DropRecording() {}
+
   virtual std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) = 0;
   virtual std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) = 0;
   virtual std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) = 0;
@@ -129,6 +136,11 @@ class Device {
   virtual void ClipScale(ConstView sum_of_squares, double max_norm, View scale) = 0;
   /// Index of the first NaN or Inf of x (float32 or float64), or -1. Waits for the queue.
   virtual int64_t FirstNonFinite(ConstView x) = 0;
+  /// Writes the same to result (int64_t, as eight bytes of device memory) without waiting. Once it
+  /// finds one, a device that works behind the host skips all updates, SignCompression::Add and
+  /// ScatterAdd, so that parameters stay as they are, until ResumeUpdates.
+  virtual void FindNonFinite(ConstView x, View result) = 0;
+  virtual void ResumeUpdates() {}
 
   // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty
   // `buffer` means momentum 0, an empty `max_variance` means Adam rather than AMSGrad.
@@ -169,6 +181,26 @@ class MemoryScope {
  private:
   Device& device_;
   MemoryUse outer_;
+};
+
+/// Records for its life, if `on`. End it by Stop(): else work that was put off is not done, as is
+/// right after an exception.
+class Recording {
+ public:
+  Recording(Device& device, bool on) : device_(on ? &device : nullptr) {
+    if (device_ != nullptr) device_->StartRecording();
+  }
+  ~Recording() {
+    if (device_ != nullptr) device_->DropRecording();
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  void Stop() {
+    if (Device* const device = std::exchange(device_, nullptr)) device->StopRecording();
+  }
+
+ private:
+  Device* device_;
 };
 
 /// How a GPU computes; the CPU takes no notice.

@@ -11,6 +11,7 @@ ArenaOptimizer::ArenaOptimizer(const OptimizerOptions& options, ParameterArena& 
       arena_(arena),
       communicator_(communicator),
       shards_(arena.padded_size(), communicator.size(), options.server),
+      checks_(arena.device()),
       decay_form_(usual_decay) {
   if (options.weight_decay_at != "auto") {
     decay_form_ = options.weight_decay_at == "decoupled" ? WeightDecayForm::kDecoupled
@@ -63,7 +64,8 @@ std::vector<OptimizerState> ArenaOptimizer::state() {
 
 ConstView ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
   const View gradients = arena_.gradients();
-  if (device().FirstNonFinite(gradients) >= 0) ThrowNonFiniteGradient(link_context());
+  checks_.Check(gradients,
+                [this](int64_t index) { ThrowNonFiniteGradient(link_context(), index); });
   costs_.paper_bits_up += 32 * arena_.parameter_count();
   costs_.paper_bits_down += 32 * arena_.parameter_count();
   costs_.coded_bits_up += 32 * arena_.parameter_count();

@@ -30,6 +30,7 @@ struct ParameterGroup {
 
 class ArenaOptimizer : public Optimizer {
  public:
+  void CheckStep() override { checks_.Read(); }
   std::vector<OptimizerState> state() override;
 
  protected:
@@ -62,7 +63,9 @@ class ArenaOptimizer : public Optimizer {
   Device& device() const { return arena_.device(); }
   View gradients() const { return arena_.gradients(); }
   View values() const { return arena_.values(); }
-  LinkContext link_context() { return {options_, arena_, communicator_, shards_, costs_, step_}; }
+  LinkContext link_context() {
+    return {options_, arena_, communicator_, shards_, costs_, step_, checks_};
+  }
   const Shards& shards() const { return shards_; }
   const Range& own_shard() const { return shards_[communicator_.rank()]; }
 
@@ -78,6 +81,7 @@ class ArenaOptimizer : public Optimizer {
   View Add(OptimizerState state, int64_t size);
 
   const Shards shards_;
+  FiniteChecks checks_;
   WeightDecayForm decay_form_;
   std::vector<ParameterGroup> groups_;
   std::vector<NamedBuffer> state_;

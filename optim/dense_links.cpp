@@ -124,7 +124,7 @@ class DenseUplink : public Uplink {
 
   void Exchange() {
     const View packed = packed_.view(context_.type()).Slice(0, packing_.size);
-    if (device().FirstNonFinite(packed) >= 0) ThrowNonFiniteGradient(context_);
+    context_.checks.Check(packed, [this](int64_t) { ThrowNonFiniteGradient(context_); });
     PhaseTimer timer(context_.costs.wire);
     const std::vector<int64_t> incoming(static_cast<size_t>(ranks()), own_count_);
     context_.communicator.AllToAll(packed, packing_.counts, parts_.view(context_.type()), incoming,

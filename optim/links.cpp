@@ -196,11 +196,14 @@ std::unique_ptr<Downlink> MakeDownlink(const LinkContext& context, const std::st
 }
 
 void ThrowNonFiniteGradient(const LinkContext& context) {
+  ThrowNonFiniteGradient(context, context.device().FirstNonFinite(context.arena.gradients()));
+}
+
+void ThrowNonFiniteGradient(const LinkContext& context, int64_t index) {
   const std::string where =
       fmt::format("step {}, rank {}: ", context.step, context.communicator.rank());
   const std::string remedy =
       "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1";
-  const int64_t index = context.device().FirstNonFinite(context.arena.gradients());
   for (const Segment& segment : context.arena.segments()) {
     if (index >= segment.offset && index < segment.offset + segment.size) {
       throw Error(fmt::format("{}the gradient of {} is NaN or infinite at element {}", where,

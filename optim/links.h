@@ -15,6 +15,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/compression.h"
+#include "kernels/finite_checks.h"
 #include "kernels/parameter_arena.h"
 #include "kernels/trace_range.h"
 #include "optim/optimizer.h"
@@ -30,6 +31,7 @@ struct LinkContext {
   const Shards& shards;
   StepCosts& costs;
   const int64_t& step;  // of the messages, counted from 1
+  FiniteChecks& checks;
 
   Device& device() const { return arena.device(); }
   DataType type() const { return arena.type(); }
@@ -132,7 +134,10 @@ std::unique_ptr<Downlink> MakeSparseDownlink(const LinkContext&, const LinkTenso
 std::unique_ptr<Uplink> MakeDenseUplink(const LinkContext&, const LinkTensors&);
 std::unique_ptr<Downlink> MakeDenseDownlink(const LinkContext&, const LinkTensors&);
 
-/// @throws Error that names the first tensor whose gradient is NaN or Inf, this rank and the step.
+/// @param index Of the first NaN or Inf of the gradients; -1 if they are finite.
+/// @throws Error that names the tensor there, this rank and the step.
+[[noreturn]] void ThrowNonFiniteGradient(const LinkContext& context, int64_t index);
+/// The same of the gradients as they are now.
 [[noreturn]] void ThrowNonFiniteGradient(const LinkContext& context);
 
 /// `input` for elements [range.begin, range.end) of it.

@@ -122,8 +122,12 @@ class Optimizer {
   /// One update. `gradient_scale`, unless empty, is a number in device memory that multiplies the
   /// gradient (clipping). Afterwards the values are x again, the same bits on all ranks. Padding
   /// stays zero.
-  /// @throws Error that names the tensor if a gradient is NaN or Inf, before anything is sent.
+  /// @throws Error that names the tensor if a gradient is NaN or Inf, before anything is sent; where
+  ///     the host does not see the device's memory, CheckStep may do so instead.
   virtual void Step(double learning_rate, ConstView gradient_scale) = 0;
+  /// To be called after each step: waits for it where Step has not.
+  /// @throws Error for what was wrong with the step; parameters are then as they were before it.
+  virtual void CheckStep() {}
   /// All state vectors, for checkpoints, in a fixed order; empty for plain SGD. Lazy updates are
   /// brought up to date first, which changes no later result.
   virtual std::vector<OptimizerState> state() = 0;

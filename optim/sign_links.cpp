@@ -200,7 +200,7 @@ class SignUplink : public Uplink {
     {
       PhaseTimer timer(context_.costs.compress);
       pack();
-      if (device().FirstNonFinite(signs_.sums) >= 0) ThrowNonFiniteGradient(context_);
+      context_.checks.Check(signs_.sums, [this](int64_t) { ThrowNonFiniteGradient(context_); });
       if (scaled_) signs_.compression->Scales(signs_.sums, signs_.scales);
     }
     Exchange();
@@ -226,10 +226,11 @@ class SignUplink : public Uplink {
                                    incoming_.view(DataType::kUint8), incoming_bytes_,
                                    Purpose::kUplink);
     for (size_t rank = 0; rank < messages_.size(); ++rank) {
-      if (device().FirstNonFinite(messages_[rank].scales) < 0) continue;
-      throw Error(fmt::format("step {}: the scale in rank {}'s message of signs is not a number",
-                              context_.step, rank),
-                  "the checkpoints are intact; look at that rank's messages and memory");
+      context_.checks.Check(messages_[rank].scales, [this, rank](int64_t) {
+        throw Error(fmt::format("step {}: the scale in rank {}'s message of signs is not a number",
+                                context_.step, rank),
+                    "the checkpoints are intact; look at that rank's messages and memory");
+      });
     }
   }
 
@@ -372,19 +373,27 @@ class SignDownlink : public Downlink {
     PhaseTimer timer(context_.costs.wire);
     const View all = all_sums_.view(DataType::kFloat64);
     context_.communicator.AllGather(own_.sums, all, sum_counts_, Purpose::kDownlink);
-    std::vector<double> sums(static_cast<size_t>(whole_.groups()));
-    std::vector<double> parts(static_cast<size_t>(all.size));
-    device().CopyToHost(all, parts.data());
-    auto part = parts.begin();
-    for (size_t r = 0; r < shards_.size(); ++r) {
-      auto sum = sums.begin() + shards_[r].first_group;
-      for (int64_t g = 0; g < shards_[r].sent_groups; ++g, ++part, ++sum) {
-        if (!(std::isfinite(*part) && *part >= 0)) ThrowBadSum(r, *part);
-        *sum += *part;
-      }
+    CheckSums(all);
+    // In rank order, each rank's to those of its groups.
+    device().Zero(received_.sums);
+    int64_t start = 0;
+    for (const ShardShape& shard : shards_) {
+      device().Evaluate({.values = all.Slice(start, shard.sent_groups)}, 1,
+                        received_.sums.Slice(shard.first_group, shard.sent_groups));
+      start += shard.sent_groups;
     }
-    device().CopyFromHost(sums.data(), received_.sums);
     received_.compression->Scales(received_.sums, received_.scales);
+  }
+
+  void CheckSums(View all) {
+    if (!device().host_visible()) {
+      context_.checks.Check(all, [this, all](int64_t index) { ThrowBadSum(all, index); });
+      return;
+    }
+    for (int64_t i = 0; i < all.size; ++i) {
+      const double sum = all.as<double>()[i];
+      if (!(std::isfinite(sum) && sum >= 0)) ThrowBadSum(all, i);
+    }
   }
 
   /// Calls decode(compression, message, range), and then `then`, with the whole message, or with
@@ -439,7 +448,11 @@ class SignDownlink : public Downlink {
     return nullptr;
   }
 
-  [[noreturn]] void ThrowBadSum(size_t rank, double sum) const {
+  [[noreturn]] void ThrowBadSum(View sums, int64_t index) const {
+    double sum = 0;
+    device().CopyToHost(sums.Slice(index, 1), &sum);
+    size_t rank = 0;
+    for (int64_t end = sum_counts_[0]; index >= end; end += sum_counts_[rank]) ++rank;
     throw Error(fmt::format("step {}: rank {} says that the magnitudes of its shard sum to {}",
                             context_.step, rank, sum),
                 "the checkpoints are intact; try a smaller --lr, or look at that rank's memory");

@@ -194,7 +194,7 @@ class SparseLink {
   }
 
   void CheckFinite(const SparseVector& sparse) const {
-    if (device().FirstNonFinite(sparse.values()) >= 0) ThrowNonFiniteGradient(context_);
+    context_.checks.Check(sparse.values(), [this](int64_t) { ThrowNonFiniteGradient(context_); });
   }
 
   const LinkContext context_;

@@ -1,6 +1,9 @@
-// Preloaded before a program, makes a call of the CUDA libraries fail, or the GPUs' memory small:
+// Preloaded before a program, makes a call of the CUDA libraries fail, or the GPUs' memory small,
+// or counts calls:
 //   THINWIRE_FAULT=CALL:N           the Nth call of CALL of this process is not made, but fails
 //   THINWIRE_FAULT_MEMORY=BYTES     of each GPU
+//   THINWIRE_CALL_COUNTS=FILE       a line for each CALL that may fail: its name and how often the
+//                                   process has made it, written at its end
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn_backend.h>
@@ -11,12 +14,41 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
+#include <string>
 
 namespace {
 
+/// Of the calls so far; never destroyed, since others' destructors make calls, too.
+class CallCounts {
+ public:
+  static CallCounts& Get() {
+    static auto* const counts = new CallCounts;
+    return *counts;
+  }
+  void Add(const char* call) {
+    const std::lock_guard lock(mutex_);
+    ++counts_[call];
+  }
+  ~CallCounts() = delete;
+  void Write() {
+    const char* const file = std::getenv("THINWIRE_CALL_COUNTS");
+    if (file == nullptr) return;
+    std::ofstream stream(file);
+    const std::lock_guard lock(mutex_);
+    for (const auto& [call, count] : counts_) stream << call << " " << count << "\n";
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, long> counts_;
+};
+__attribute__((destructor)) void WriteCallCounts() { CallCounts::Get().Write(); }
+
 bool Fails(const char* call) {
+  CallCounts::Get().Add(call);
   static const char* const fault = std::getenv("THINWIRE_FAULT");
   static std::atomic<long> count = 0;
   if (fault == nullptr) return false;
@@ -68,6 +100,11 @@ THINWIRE_CAN_FAIL(cudaError_t, cudaErrorIllegalAddress, cudaStreamSynchronize,
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidConfiguration, cudaLaunchKernelExC,
                   (const cudaLaunchConfig_t* configuration, const void* kernel, void** arguments),
                   (configuration, kernel, arguments))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorMemoryAllocation, cudaGraphInstantiate,
+                  (cudaGraphExec_t * executable, cudaGraph_t graph, unsigned long long flags),
+                  (executable, graph, flags))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaGraphLaunch,
+                  (cudaGraphExec_t executable, cudaStream_t stream), (executable, stream))
 THINWIRE_CAN_FAIL(cudnnStatus_t, CUDNN_STATUS_NOT_INITIALIZED, cudnnCreate,
                   (cudnnHandle_t * handle), (handle))
 THINWIRE_CAN_FAIL(cudnnStatus_t, CUDNN_STATUS_EXECUTION_FAILED, cudnnBackendExecute,

@@ -77,7 +77,10 @@ void SyntheticTraining::TakeGradient() {
   network_.ForwardBackward(1.0f / static_cast<float>(batch_size_), step_++);
 }
 
-void SyntheticTraining::Update() { optimizer_->Step(kLearningRate, {}); }
+void SyntheticTraining::Update() {
+  optimizer_->Step(kLearningRate, {});
+  optimizer_->CheckStep();
+}
 
 BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& options) {
   const LayerGraph graph = BuildModel(settings.model, MakeModelOptions(settings));
@@ -86,8 +89,10 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
   SyntheticTraining training(graph, MakeOptimizerOptions(settings), batch_size, device,
                              rank.communicator);
   const auto step = [&] {
+    Recording recording(device, settings.cuda_graph);
     training.TakeGradient();
     training.Update();
+    recording.Stop();
     device.Synchronize();
   };
   for (int i = 1; i < kWarmUp; ++i) step();

@@ -203,6 +203,7 @@ void RegressionTrainer::Step() {
   }
   optimizer_->set_measure(measures_step(step_ + 1));
   optimizer_->Step(learning_rate_, clip ? ConstView(clip_scale_.view(arena_.type())) : ConstView());
+  optimizer_->CheckStep();
   ++step_;
   if (++batch_index_ == steps_per_epoch_) {
     batch_index_ = 0;

@@ -32,6 +32,7 @@ Settings LastingSettings(const Settings& settings) {
   lasting.json = defaults.json;
   lasting.device = defaults.device;
   lasting.threads = defaults.threads;
+  lasting.cuda_graph = defaults.cuda_graph;
   return lasting;
 }
 

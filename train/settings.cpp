@@ -266,6 +266,8 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"tf32", 0, "Machine", kRuns | kBench, &S::tf32, "on|off",
        "GPUs may take factors of convolutions and linear layers in TF32, on tensor cores: faster, "
        "with 10 of float32's 23 bits"},
+      {"cuda-graph", 0, "Machine", kTrain | kBench, &S::cuda_graph, "on|off",
+       "replay training steps as CUDA graphs after two of them; the results are the same"},
       {"seed", 0, "Machine", kTrain | kBench, &S::seed, "N",
        "of initial weights, order of images, augmentation and dropout", kNotNegative},
       {"deterministic", 0, "Machine", kTrain, &S::deterministic, "on|off",

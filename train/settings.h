@@ -123,6 +123,7 @@ struct Settings {
   std::optional<int64_t> threads;
   bool tf32 = false;
   int64_t seed = 0;
+  bool cuda_graph = true;
   bool deterministic = false;
 
   bool operator==(const Settings&) const = default;

@@ -217,13 +217,22 @@ Trainer::StepResult Trainer::Step() {
   const TraceRange range(TraceCategory::kStep, "step", step_ + 1);
   communicator_.SetStep(step_ + 1);
   StepResult result;
+  const bool measures = measures_step(step_ + 1), logs = logs_step(step_ + 1);
+  // What is measured is the time of the work, not that of putting it off.
+  Recording recording(device_, settings_.cuda_graph && !measures);
   result.learning_rate =
       LearningRate(schedule_, schedule_step(), steps_per_epoch_, epochs() * steps_per_epoch_);
+  int64_t rows = UploadNextBatch();  // first, so that what follows is one piece of work
   optimizer_->BeginStep(result.learning_rate);
   const int64_t parts = std::min(settings_.grad_accum_steps, batches_per_epoch_ - batch_index_);
   const float scale = 1.0f / static_cast<float>(*settings_.batch_size * parts);
+  // A device that works behind the host is not waited for within the step.
+  const bool reads_at_end = !device_.host_visible() && !measures && parts == 1;
+  TrainedBatch batch;
   for (int64_t part = 0; part < parts; ++part) {
-    TrainOnBatch(scale, part, result);
+    if (part > 0) rows = UploadNextBatch();
+    batch = TrainOnBatch(rows, scale, part, result);
+    if (!reads_at_end) ReadLoss(batch, result);
     if (parts == 1) break;
     if (part == 0) {
       device_.Copy(arena_.gradients(), accumulated_.view());
@@ -235,15 +244,18 @@ Trainer::StepResult Trainer::Step() {
 
   const bool clip = settings_.clip_grad > 0;
   const View squares = norm_.view(DataType::kFloat64);
-  if (clip || logs_step(step_ + 1)) device_.SumOfSquares(arena_.gradients(), squares);
+  if (clip || logs) device_.SumOfSquares(arena_.gradients(), squares);
   if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
-  if (logs_step(step_ + 1)) device_.CopyToHost(squares, &result.gradient_squares);
-  optimizer_->set_measure(measures_step(step_ + 1));
+  optimizer_->set_measure(measures);
   optimizer_->Step(result.learning_rate, clip ? ConstView(clip_scale_.view()) : ConstView());
   if (settings_.model_ema > 0) {
     device_.Average(arena_.values(), settings_.model_ema, average_values_.view());
     device_.Average(arena_.state(), settings_.model_ema, average_state_.view());
   }
+  if (reads_at_end) ReadLoss(batch, result);
+  if (logs) device_.CopyToHost(squares, &result.gradient_squares);
+  optimizer_->CheckStep();
+  recording.Stop();
 
   ++step_;
   batch_index_ += parts;
@@ -254,28 +266,35 @@ Trainer::StepResult Trainer::Step() {
   return result;
 }
 
-void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& result) {
-  const Batch batch = [this] {
-    const TraceRange range(TraceCategory::kPhase, "data");
-    const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
-    (*upload_)(next, network_);
-    return next;
-  }();
+int64_t Trainer::UploadNextBatch() {
+  const TraceRange range(TraceCategory::kPhase, "data");
+  const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
+  (*upload_)(next, network_);
+  CountUnreadable(next);
+  return next.rows;
+}
+
+Trainer::TrainedBatch Trainer::TrainOnBatch(int64_t rows, float gradient_scale, int64_t part,
+                                            StepResult& result) {
   // Each rank drops other activations.
   const auto pass = static_cast<uint64_t>(
       (step_ * settings_.grad_accum_steps + part) * communicator_.size() + communicator_.rank());
   const double start = MonotonicSeconds();
   backward_started_ = 0;
   network_.ForwardBackward(gradient_scale, pass);
+  result.forward += backward_started_ - start;
+  return {rows, pass};
+}
+
+void Trainer::ReadLoss(const TrainedBatch& batch, StepResult& result) {
   const LossResult loss = [this] {
     const TraceRange range(TraceCategory::kPhase, "read loss");
     return network_.ReadLoss();
   }();
-  result.forward += backward_started_ - start;
   result.backward += MonotonicSeconds() - backward_started_;
   if (!std::isfinite(loss.loss_sum)) {
     progress_.Finish();
-    const std::optional<std::string> layer = network_.FirstNonFiniteLayer(pass);
+    const std::optional<std::string> layer = network_.FirstNonFiniteLayer(batch.pass);
     throw Error(
         fmt::format("training step {}: the loss is {}{}", step_ + 1, loss.loss_sum,
                     layer ? fmt::format(", and the first activation that is not finite is that of "
@@ -284,7 +303,6 @@ void Trainer::TrainOnBatch(float gradient_scale, int64_t part, StepResult& resul
                           : ""),
         "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
   }
-  CountUnreadable(batch);
   result.training.Add(loss);
   epoch_training_.Add(loss);
   images_this_epoch_ += batch.rows;

@@ -51,6 +51,11 @@ class Trainer {
     double gradient_squares = 0;       // their sum before clipping; only of logging steps
     double forward = 0, backward = 0;  // seconds
   };
+  /// A batch whose loss has not been read.
+  struct TrainedBatch {
+    int64_t rows = 0;
+    uint64_t pass = 0;  // what seeds its dropout
+  };
 
   bool logs_step(int64_t step) const { return step % settings_.log_interval == 0; }
   bool measures_step(int64_t step) const {
@@ -67,7 +72,11 @@ class Trainer {
   void CompareModels();
   PipelineOptions MakePipelineOptions() const;
   StepResult Step();
-  void TrainOnBatch(float gradient_scale, int64_t part, StepResult& result);
+  /// Puts the next batch where the network reads it. @return Its rows.
+  int64_t UploadNextBatch();
+  TrainedBatch TrainOnBatch(int64_t rows, float gradient_scale, int64_t part, StepResult& result);
+  /// @throws Error if it is not finite.
+  void ReadLoss(const TrainedBatch& batch, StepResult& result);
   void ShowStep(const StepResult& result);
   /// Names a batch's images that were left out, once in a run, and counts them.
   void CountUnreadable(const Batch& batch);

@@ -148,6 +148,9 @@ class CpuDevice : public Device {
     cpu::ClipScale(sum_of_squares, max_norm, scale);
   }
   int64_t FirstNonFinite(ConstView x) override { return cpu::FirstNonFinite(x); }
+  void FindNonFinite(ConstView x, View result) override {
+    *static_cast<int64_t*>(result.data) = cpu::FirstNonFinite(x);
+  }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
     cpu::Update(update, gradient, buffer, x);

@@ -168,8 +168,10 @@ struct AddPass {
   T factor;
   T* y;
   bool aligned;
+  const int* halted;
   template <int kCount>
   __device__ void At(int64_t i, int64_t group) const {
+    if (*halted != 0) return;
     const T scale = message.scales[group] * factor;
     const auto decoded = Decode<kCount>(message.words[i / 32], i, scale);
     StoreLanes<kCount>(y + i, Plus(LoadLanes<kCount>(y + i, aligned), decoded), aligned);
@@ -193,13 +195,15 @@ struct SettlePass {
 template <bool kMaximum, typename T>
 struct AddAndUpdatePass {
   Message<T> message;
-  AdamArguments<T> arguments;
+  StepArgument<AdamArguments<T>> arguments;
   const T* gradient_scale;
   T *estimate, *m, *v, *v_max, *x;
   bool aligned;
+  const int* halted;
   template <int kCount>
   __device__ void At(int64_t i, int64_t group) const {
-    AdamArguments<T> a = arguments;
+    if (*halted != 0) return;
+    AdamArguments<T> a = arguments.Get();
     if (gradient_scale != nullptr) a.gradient_scale = *gradient_scale;
     const T inverse_divisor = 1 / a.variance_divisor;
     const auto gradient = Plus(LoadLanes<kCount>(estimate + i, aligned),
@@ -256,14 +260,14 @@ class CudaSignCompression : public SignCompression {
       : queue_(queue), shape_(shape), plan_(device, shape) {}
 
   void Pack(const CompressionInput& input, View bits, View sums) override {
-    RunPack("pack", WorkerInput<T>{InputOf<T>(input)},
+    RunPack("pack", WorkerInput<T>{InputOf<T>(queue_, input)},
             PackInputPass<T>{{.aligned = AllAligned(input.values, input.parameters, input.added)}},
             bits, sums);
   }
 
   void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
                       View bits, View sums) override {
-    RunPack("pack_difference", WorkerInput<T>{InputOf<T>(input)},
+    RunPack("pack_difference", WorkerInput<T>{InputOf<T>(queue_, input)},
             PackDifferencePass<T>{
                 {.state = state.as<T>(),
                  .pending = MessageOf<T>(pending),
@@ -274,7 +278,7 @@ class CudaSignCompression : public SignCompression {
   void PackSum(const CompressionInput& input, ConstView pending_scales, View error, View bits,
                View sums) override {
     RunPack(
-        "pack_sum", WorkerInput<T>{InputOf<T>(input)},
+        "pack_sum", WorkerInput<T>{InputOf<T>(queue_, input)},
         PackSumPass<T>{{.state = error.as<T>(),
                         .pending = {nullptr, pending_scales.as<T>()},
                         .aligned = AllAligned(input.values, input.parameters, input.added, error)}},
@@ -311,8 +315,8 @@ class CudaSignCompression : public SignCompression {
   }
 
   void Add(const SignMessage& message, double factor, View y) override {
-    Apply("add_signs",
-          AddPass<T>{MessageOf<T>(message), static_cast<T>(factor), y.as<T>(), AllAligned(y)});
+    Apply("add_signs", AddPass<T>{MessageOf<T>(message), static_cast<T>(factor), y.as<T>(),
+                                  AllAligned(y), queue_.halted});
   }
 
   void SettleError(ConstView scales, View error) override {
@@ -321,12 +325,15 @@ class CudaSignCompression : public SignCompression {
 
   void AddAndUpdate(const SignMessage& message, const AdamUpdate& update, View estimate,
                     View momentum, View variance, View max_variance, View x) override {
+    const StepArgument<AdamArguments<T>> arguments =
+        MakeStepArgument(queue_, ArgumentsOf<T>(update));
     const auto run = [&]<bool kMaximum>() {
-      Apply("add_signs_and_adam",
-            AddAndUpdatePass<kMaximum, T>{
-                MessageOf<T>(message), ArgumentsOf<T>(update), update.common.gradient_scale.as<T>(),
-                estimate.as<T>(), momentum.as<T>(), variance.as<T>(), max_variance.as<T>(),
-                x.as<T>(), AllAligned(estimate, momentum, variance, max_variance, x)});
+      Apply(
+          "add_signs_and_adam",
+          AddAndUpdatePass<kMaximum, T>{
+              MessageOf<T>(message), arguments, update.common.gradient_scale.as<T>(),
+              estimate.as<T>(), momentum.as<T>(), variance.as<T>(), max_variance.as<T>(), x.as<T>(),
+              AllAligned(estimate, momentum, variance, max_variance, x), queue_.halted});
     };
     if (max_variance) {
       run.template operator()<true>();
@@ -340,7 +347,8 @@ class CudaSignCompression : public SignCompression {
     CheckMessageCount(messages.size(), MeanOfMessages<T>::kMost);
     MeanOfMessages<T> mean{};
     for (const SignMessage& message : messages) {
-      mean.messages[mean.count++] = MessageOf<T>(message);
+      mean.words[mean.count] = message.bits.as<uint32_t>();
+      mean.scales[mean.count++] = message.scales.as<T>();
     }
     return mean;
   }

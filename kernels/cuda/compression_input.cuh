@@ -14,7 +14,8 @@ __device__ inline double MultiplyAdd(double a, double b, double c) { return fma(
 template <typename T>
 struct Input {
   const T *values, *parameters, *added, *gradient_scale;
-  T factor, weight_decay, added_factor;
+  StepArgument<T> factor;
+  T weight_decay, added_factor;
   int64_t decayed_size;
 
   /// What multiplies the values, read once by each thread.
@@ -35,8 +36,9 @@ struct Input {
         }
       }
     }
+    const T multiplier = factor.Get();
 #pragma unroll
-    for (T& value : result.lanes) value = factor * value;
+    for (T& value : result.lanes) value = multiplier * value;
     if (added != nullptr) {
       const Vector<T, kWidth> other = load(added + i);
 #pragma unroll
@@ -54,12 +56,14 @@ struct Input {
 };
 
 template <typename T>
-Input<T> InputOf(const CompressionInput& input) {
+Input<T> InputOf(const Queue& queue, const CompressionInput& input) {
+  StepArgument<T> factor{static_cast<T>(input.factor), nullptr};
+  if (factor.value != 1) factor = MakeStepArgument(queue, factor.value);  // a learning rate
   return {.values = input.values.as<T>(),
           .parameters = input.parameters.as<T>(),
           .added = input.added.as<T>(),
           .gradient_scale = input.gradient_scale.as<T>(),
-          .factor = static_cast<T>(input.factor),
+          .factor = factor,
           .weight_decay = static_cast<T>(input.weight_decay),
           .added_factor = static_cast<T>(input.added_factor),
           .decayed_size = input.parameters ? input.decayed_size : 0};

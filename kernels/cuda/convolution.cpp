@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/cuda/bias.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/trace_range.h"
 
 namespace thinwire {
@@ -65,9 +66,12 @@ class CudaConvolution : public Convolution {
   void Execute(ConvolutionDirection direction, ConstView left, ConstView right, View result) {
     static constexpr const char* kNames[] = {"convolution_forward", "convolution_data",
                                              "convolution_weights"};
-    const TraceRange range(TraceCategory::kKernel, kNames[static_cast<size_t>(direction)]);
-    plans_[static_cast<size_t>(direction)]->Execute(left.data, right.data, result.data,
-                                                    device_.workspace().data);
+    const char* const name = kNames[static_cast<size_t>(direction)];
+    const TraceRange range(TraceCategory::kKernel, name);
+    cuda::ConvolutionPlan* const plan = plans_[static_cast<size_t>(direction)].get();
+    void* const workspace = device_.workspace().data;
+    const auto execute = [=] { plan->Execute(left.data, right.data, result.data, workspace); };
+    cuda::Enqueue(queue_, execute, name, plan, left.data, right.data, result.data, workspace);
   }
 
   Device& device_;

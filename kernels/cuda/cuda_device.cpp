@@ -18,6 +18,7 @@
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/regression.h"
+#include "kernels/cuda/step_recorder.h"
 #include "kernels/cuda/sums.h"
 #include "kernels/cuda/top_k.h"
 #include "kernels/cuda/updates.h"
@@ -42,10 +43,17 @@ class CudaDevice : public Device {
     THINWIRE_CUDA_CHECK(cudaStreamCreateWithFlags(&queue_.stream, cudaStreamNonBlocking));
     reduction_scratch_ = Allocate(cuda::ReductionScratchBytes());
     reduction_result_ = Allocate(sizeof(int64_t));
+    halted_ = Allocate(sizeof(int));
+    queue_.halted = static_cast<int*>(halted_.data());
+    recorder_.emplace(queue_);
+    queue_.recorder = &*recorder_;
   }
 
   ~CudaDevice() override {
+    recorder_->Drop();
+    recorder_->ForgetGraphs();
     workspace_ = Buffer();
+    halted_ = Buffer();
     reduction_scratch_ = Buffer();
     reduction_result_ = Buffer();
     cudnn_.reset();
@@ -68,24 +76,32 @@ class CudaDevice : public Device {
   View workspace() override { return workspace_.view(DataType::kUint8); }
 
   void CopyFromHost(const void* source, View destination) override {
+    recorder_->Flush();
     CopyBytes(source, destination.data, destination.size * SizeOf(destination.type),
               cudaMemcpyHostToDevice);
   }
   void CopyToHost(ConstView source, void* destination) override {
+    recorder_->Flush();
     CopyBytes(source.data, destination, source.size * SizeOf(source.type), cudaMemcpyDeviceToHost);
     Synchronize();
   }
   void Copy(ConstView source, View destination) override {
-    CopyBytes(source.data, destination.data, source.size * SizeOf(source.type),
-              cudaMemcpyDeviceToDevice);
+    const int64_t bytes = source.size * SizeOf(source.type);
+    const auto copy = [=, this] {
+      CopyBytes(source.data, destination.data, bytes, cudaMemcpyDeviceToDevice);
+    };
+    if (bytes > 0) cuda::Enqueue(queue_, copy, "copy", source.data, destination.data, bytes);
   }
   void Zero(View destination) override {
-    const auto bytes = static_cast<size_t>(destination.size * SizeOf(destination.type));
-    if (bytes > 0) {
-      THINWIRE_CUDA_CHECK(cudaMemsetAsync(destination.data, 0, bytes, queue_.stream));
-    }
+    cuda::Fill(queue_, destination.data, 0, destination.size * SizeOf(destination.type));
   }
-  void Synchronize() override { THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream)); }
+  void Synchronize() override {
+    recorder_->Flush();
+    THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream));
+  }
+  void StartRecording() override { recorder_->Start(); }
+  void StopRecording() override { recorder_->Stop(); }
+  void DropRecording() override { recorder_->Drop(); }
   void SetProfiling(bool on) override {
     MakeCurrent();
     Synchronize();
@@ -167,11 +183,15 @@ class CudaDevice : public Device {
     cuda::ClipScale(queue_, sum_of_squares, max_norm, scale);
   }
   int64_t FirstNonFinite(ConstView x) override {
-    cuda::FirstNonFinite(queue_, x, reduction_result_.data());
+    cuda::FirstNonFinite(queue_, x, false, reduction_result_.data());
     int64_t index = -1;
     CopyToHost({reduction_result_.data(), sizeof(index), DataType::kUint8}, &index);
     return index;
   }
+  void FindNonFinite(ConstView x, View result) override {
+    cuda::FirstNonFinite(queue_, x, true, result.data);
+  }
+  void ResumeUpdates() override { Zero(halted_.view()); }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
     cuda::Update(queue_, update, gradient, buffer, x);
@@ -221,15 +241,17 @@ class CudaDevice : public Device {
   }
   void FreeMemory(void* data) override {
     cudaSetDevice(queue_.device);
+    if (recorder_ && recorder_->on()) return recorder_->FreeLater(data);
     cudaFree(data);  // waits for work that uses it
   }
 
   GpuOptions options_;
   cuda::Queue queue_;
+  std::optional<cuda::StepRecorder> recorder_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
   std::string description_;
-  Buffer workspace_, reduction_scratch_, reduction_result_;
+  Buffer workspace_, reduction_scratch_, reduction_result_, halted_;
 };
 
 }  // namespace

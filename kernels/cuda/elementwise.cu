@@ -76,11 +76,12 @@ struct DropoutBody {
   float* y;
   float factor;
   uint32_t threshold;  // of a word's upper 24 bits
-  uint64_t seed, step;
+  uint64_t seed;
+  StepArgument<uint64_t> step;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto words = Philox(seed, step, static_cast<uint64_t>(i) / 4);
+    const auto words = Philox(seed, step.Get(), static_cast<uint64_t>(i) / 4);
     Vector<float, kWidth> values = Load<kWidth>(x + i);
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
@@ -119,9 +120,9 @@ void ReluBackward(const Queue& queue, ConstView y, ConstView y_gradient, View x_
 
 void Dropout(const Queue& queue, ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
   const auto threshold = static_cast<uint32_t>(std::ceil(rate * 0x1p24f));
-  ForEach<float>(
-      "dropout", queue, y.size, AllAligned(x, y),
-      DropoutBody{x.as<float>(), y.as<float>(), 1.0f / (1.0f - rate), threshold, seed, step});
+  ForEach<float>("dropout", queue, y.size, AllAligned(x, y),
+                 DropoutBody{x.as<float>(), y.as<float>(), 1.0f / (1.0f - rate), threshold, seed,
+                             MakeStepArgument(queue, step)});
 }
 
 void Scale(const Queue& queue, ConstView x, double scale, View y) {

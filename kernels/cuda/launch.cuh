@@ -7,16 +7,10 @@
 #include <utility>
 
 #include "kernels/cuda/check.h"
-#include "kernels/cuda/queue.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/trace_range.h"
 
 namespace thinwire::cuda {
-
-struct Grid {
-  int64_t blocks = 1;
-  int threads = 256;
-  int64_t shared_bytes = 0;
-};
 
 /// As many blocks of `threads` as keep the device busy, and no more than `items` need.
 inline Grid GridFor(const Queue& queue, int64_t items, int threads = 256) {
@@ -31,13 +25,11 @@ void Launch(const char* name, const Queue& queue, const Grid& grid, void (*kerne
             Arguments&&... arguments) {
   if (grid.blocks == 0) return;
   const TraceRange range(TraceCategory::kKernel, name);
-  cudaLaunchConfig_t configuration{};
-  configuration.gridDim = dim3(static_cast<unsigned>(grid.blocks));
-  configuration.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  configuration.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
-  configuration.stream = queue.stream;
-  Check(cudaLaunchKernelEx(&configuration, kernel, std::forward<Arguments>(arguments)...), name,
-        __FILE__, __LINE__);
+  [&](Parameters... values) {
+    (__builtin_clear_padding(&values), ...);
+    const KernelArgument list[] = {{&values, sizeof(values)}...};
+    LaunchKernel(name, queue, grid, reinterpret_cast<const void*>(kernel), list);
+  }(std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace thinwire::cuda

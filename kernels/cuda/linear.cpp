@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/bias.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
 
@@ -90,12 +91,16 @@ class MatrixProduct {
 
   void Run(ConstView left, ConstView right, ConstView bias, View result) {
     const TraceRange range(TraceCategory::kKernel, "matrix_product");
-    if (bias) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
-    const float one = 1, zero = 0;
-    THINWIRE_CUBLAS_CHECK(cublasLtMatmul(handle_, product_, &one, left.data, left_, right.data,
-                                         right_, &zero, result.data, result_, result.data, result_,
-                                         &algorithm_, device_.workspace().data, workspace_bytes_,
-                                         queue_.stream));
+    void* const workspace = device_.workspace().data;
+    const auto multiply = [=, this] {
+      if (bias) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
+      const float one = 1, zero = 0;
+      THINWIRE_CUBLAS_CHECK(cublasLtMatmul(
+          handle_, product_, &one, left.data, left_, right.data, right_, &zero, result.data,
+          result_, result.data, result_, &algorithm_, workspace, workspace_bytes_, queue_.stream));
+    };
+    Enqueue(queue_, multiply, "matrix_product", product_, left.data, right.data, bias.data,
+            result.data, workspace);
   }
 
  private:

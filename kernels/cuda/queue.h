@@ -9,10 +9,14 @@ class Device;
 
 namespace thinwire::cuda {
 
+class StepRecorder;
+
 struct Queue {
   int device = 0;
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
+  StepRecorder* recorder = nullptr;  // of work that is put off; null: none is
+  int* halted = nullptr;             // in device memory: not 0 if parameters are to stay
 };
 
 /// The queue of a device that MakeCudaDevice made.

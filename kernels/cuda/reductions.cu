@@ -107,6 +107,7 @@ template <typename T>
 struct FirstNonFiniteBody {
   const T* x;
   unsigned long long* result;
+  int* halted;  // or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -115,6 +116,7 @@ struct FirstNonFiniteBody {
     for (int lane = 0; lane < kWidth; ++lane) {
       if (!isfinite(values.lanes[lane])) {
         atomicMin(result, static_cast<unsigned long long>(i + lane));
+        if (halted != nullptr) atomicExch(halted, 1);
         return;
       }
     }
@@ -144,11 +146,12 @@ void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, Vi
   });
 }
 
-void FirstNonFinite(const Queue& queue, ConstView x, void* result) {
-  THINWIRE_CUDA_CHECK(cudaMemsetAsync(result, 0xFF, sizeof(int64_t), queue.stream));  // -1
+void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result) {
+  Fill(queue, result, 0xFF, sizeof(int64_t));  // -1
   WithFloatingType(x.type, [&]<typename T>() {
     ForEach<T>("first_non_finite", queue, x.size, Aligned(x.data),
-               FirstNonFiniteBody<T>{x.as<T>(), static_cast<unsigned long long*>(result)});
+               FirstNonFiniteBody<T>{x.as<T>(), static_cast<unsigned long long*>(result),
+                                     halt ? queue.halted : nullptr});
   });
 }
 

@@ -11,7 +11,8 @@ int64_t ReductionScratchBytes();
 
 void SumOfSquares(const Queue& queue, ConstView x, void* scratch, View result);
 void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, View scale);
-/// Writes the index, or -1, to `result` (one int64_t in device memory).
-void FirstNonFinite(const Queue& queue, ConstView x, void* result);
+/// Writes the index, or -1, to `result` (one int64_t in device memory); with `halt`, sets the queue's
+/// `halted` if there is one.
+void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result);
 
 }  // namespace thinwire::cuda

@@ -94,14 +94,17 @@ template <typename T>
 struct MeanOfMessages {
   static constexpr int kMost = 128;
 
-  Message<T> messages[kMost];
+  // Of each message; not an array of structs, whose elements __builtin_clear_padding damages (GCC
+  // 12).
+  const uint32_t* words[kMost];
+  const T* scales[kMost];
   int count;
 
   template <int kCount>
   __device__ Vector<T, kCount> At(int64_t i, int64_t group, bool) const {
-    auto sum = Decode<kCount>(messages[0].words[i / 32], i, messages[0].scales[group]);
+    auto sum = Decode<kCount>(words[0][i / 32], i, scales[0][group]);
     for (int m = 1; m < count; ++m) {
-      sum = Plus(sum, Decode<kCount>(messages[m].words[i / 32], i, messages[m].scales[group]));
+      sum = Plus(sum, Decode<kCount>(words[m][i / 32], i, scales[m][group]));
     }
     const T divisor = static_cast<T>(count);
     const T inverse = 1 / divisor;  // exact for a power of two, and then the same

@@ -53,9 +53,11 @@ struct ScatterAddBody {
   const T* values;
   T factor;
   T* y;
+  const int* halted;
 
   template <int kWidth>
   __device__ void At(int64_t j) const {
+    if (*halted != 0) return;
     const Vector<int32_t, kWidth> places = Load<kWidth>(indices + j);
     const Vector<T, kWidth> addends = Load<kWidth>(values + j);
 #pragma unroll
@@ -103,7 +105,7 @@ void Evaluate(const Queue& queue, const CompressionInput& input, double beta, Vi
   WithFloatingType(y.type, [&]<typename T>() {
     ForEach<T>("evaluate", queue, y.size,
                AllAligned(input.values, input.parameters, input.added, y),
-               EvaluateBody<T>{InputOf<T>(input), static_cast<T>(beta), y.as<T>()});
+               EvaluateBody<T>{InputOf<T>(queue, input), static_cast<T>(beta), y.as<T>()});
   });
 }
 
@@ -111,7 +113,7 @@ void Gather(const Queue& queue, const CompressionInput& input, ConstView state, 
             ConstView indices, View values) {
   WithFloatingType(values.type, [&]<typename T>() {
     ForEach<T>("gather", queue, indices.size, AllAligned(indices, values),
-               GatherBody<T>{InputOf<T>(input), state_factor == 0 ? nullptr : state.as<T>(),
+               GatherBody<T>{InputOf<T>(queue, input), state_factor == 0 ? nullptr : state.as<T>(),
                              static_cast<T>(state_factor), indices.as<int32_t>(), values.as<T>()});
   });
 }
@@ -120,7 +122,7 @@ void ScatterAdd(const Queue& queue, ConstView indices, ConstView values, double 
   WithFloatingType(y.type, [&]<typename T>() {
     ForEach<T>("scatter_add", queue, indices.size, AllAligned(indices, values),
                ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(), static_cast<T>(factor),
-                                 y.as<T>()});
+                                 y.as<T>(), queue.halted});
   });
 }
 

@@ -387,7 +387,7 @@ class CudaTopK : public TopK {
   void Select(const CompressionInput& input, ConstView state, int state_factor, View indices,
               View values) override {
     if (tile_count_ == 0 || k_ == 0) return;
-    const Arguments<T> a{.input = InputOf<T>(input),
+    const Arguments<T> a{.input = InputOf<T>(queue_, input),
                          .state = state_factor == 0 ? nullptr : state.as<T>(),
                          .state_factor = static_cast<T>(state_factor),
                          .aligned = AllAligned(input.values, input.parameters, input.added, state),

@@ -22,13 +22,15 @@ __device__ inline T Gradient(const Arguments& a, T g, T x) {
 
 template <typename T>
 struct MomentumBody {
-  MomentumArguments<T> arguments;
+  StepArgument<MomentumArguments<T>> arguments;
+  const int* halted;
   const T *gradient_scale, *g;
   T *buffer, *x;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto a = Scaled(arguments, gradient_scale);
+    if (*halted != 0) return;
+    const auto a = Scaled(arguments.Get(), gradient_scale);
     const auto gradients = Load<kWidth>(g + i);
     auto values = Load<kWidth>(x + i);
     Vector<T, kWidth> moving{};
@@ -52,13 +54,15 @@ struct MomentumBody {
 
 template <bool kMaximum, typename T>
 struct AdamBody {
-  AdamArguments<T> arguments;
+  StepArgument<AdamArguments<T>> arguments;
+  const int* halted;
   const T *gradient_scale, *g;
   T *m, *v, *v_max, *x;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto a = Scaled(arguments, gradient_scale);
+    if (*halted != 0) return;
+    const auto a = Scaled(arguments.Get(), gradient_scale);
     const T inverse_divisor = 1 / a.variance_divisor;
     const auto gradients = Load<kWidth>(g + i);
     auto first = Load<kWidth>(m + i), second = Load<kWidth>(v + i), values = Load<kWidth>(x + i);
@@ -78,13 +82,15 @@ struct AdamBody {
 
 template <typename T>
 struct RmspropBody {
-  RmspropArguments<T> arguments;
+  StepArgument<RmspropArguments<T>> arguments;
+  const int* halted;
   const T *gradient_scale, *g;
   T *v, *buffer, *x;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto a = Scaled(arguments, gradient_scale);
+    if (*halted != 0) return;
+    const auto a = Scaled(arguments.Get(), gradient_scale);
     const auto gradients = Load<kWidth>(g + i);
     auto second = Load<kWidth>(v + i), values = Load<kWidth>(x + i);
     Vector<T, kWidth> moving{};
@@ -106,13 +112,15 @@ struct RmspropBody {
 
 template <typename T>
 struct SignBody {
-  SignArguments<T> arguments;
+  StepArgument<SignArguments<T>> arguments;
+  const int* halted;
   const T *gradient_scale, *g;
   T *buffer, *x;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto a = Scaled(arguments, gradient_scale);
+    if (*halted != 0) return;
+    const auto a = Scaled(arguments.Get(), gradient_scale);
     const auto gradients = Load<kWidth>(g + i);
     auto values = Load<kWidth>(x + i);
     Vector<T, kWidth> moving{};
@@ -135,12 +143,15 @@ struct SignBody {
 
 template <typename T>
 struct FrozenAdamBody {
-  FrozenAdamArguments<T> a;
+  StepArgument<FrozenAdamArguments<T>> arguments;
+  const int* halted;
   const T *m, *v;
   T* x;
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
+    if (*halted != 0) return;
+    const FrozenAdamArguments<T> a = arguments.Get();
     const T inverse_divisor = 1 / a.variance_divisor;
     const auto first = Load<kWidth>(m + i), second = Load<kWidth>(v + i);
     auto values = Load<kWidth>(x + i);
@@ -161,8 +172,9 @@ void Update(const Queue& queue, const MomentumUpdate& update, ConstView gradient
             View x) {
   WithFloatingType(x.type, [&]<typename T>() {
     ForEach<T>("momentum_update", queue, x.size, AllAligned(gradient, buffer, x),
-               MomentumBody<T>{ArgumentsOf<T>(update), update.common.gradient_scale.as<T>(),
-                               gradient.as<T>(), buffer.as<T>(), x.as<T>()});
+               MomentumBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
+                               update.common.gradient_scale.as<T>(), gradient.as<T>(),
+                               buffer.as<T>(), x.as<T>()});
   });
 }
 
@@ -172,7 +184,8 @@ void Update(const Queue& queue, const AdamUpdate& update, ConstView gradient, Vi
     const auto run = [&]<bool kMaximum>() {
       ForEach<T>("adam_update", queue, x.size,
                  AllAligned(gradient, momentum, variance, max_variance, x),
-                 AdamBody<kMaximum, T>{ArgumentsOf<T>(update), update.common.gradient_scale.as<T>(),
+                 AdamBody<kMaximum, T>{MakeStepArgument(queue, ArgumentsOf<T>(update)),
+                                       queue.halted, update.common.gradient_scale.as<T>(),
                                        gradient.as<T>(), momentum.as<T>(), variance.as<T>(),
                                        max_variance.as<T>(), x.as<T>()});
     };
@@ -188,8 +201,9 @@ void Update(const Queue& queue, const RmspropUpdate& update, ConstView gradient,
             View buffer, View x) {
   WithFloatingType(x.type, [&]<typename T>() {
     ForEach<T>("rmsprop_update", queue, x.size, AllAligned(gradient, variance, buffer, x),
-               RmspropBody<T>{ArgumentsOf<T>(update), update.common.gradient_scale.as<T>(),
-                              gradient.as<T>(), variance.as<T>(), buffer.as<T>(), x.as<T>()});
+               RmspropBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
+                              update.common.gradient_scale.as<T>(), gradient.as<T>(),
+                              variance.as<T>(), buffer.as<T>(), x.as<T>()});
   });
 }
 
@@ -197,17 +211,18 @@ void Update(const Queue& queue, const SignSgdUpdate& update, ConstView gradient,
             View x) {
   WithFloatingType(x.type, [&]<typename T>() {
     ForEach<T>("sign_update", queue, x.size, AllAligned(gradient, buffer, x),
-               SignBody<T>{ArgumentsOf<T>(update), update.common.gradient_scale.as<T>(),
-                           gradient.as<T>(), buffer.as<T>(), x.as<T>()});
+               SignBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
+                           update.common.gradient_scale.as<T>(), gradient.as<T>(), buffer.as<T>(),
+                           x.as<T>()});
   });
 }
 
 void Update(const Queue& queue, const FrozenAdamUpdate& update, ConstView momentum,
             ConstView variance, View x) {
   WithFloatingType(x.type, [&]<typename T>() {
-    ForEach<T>(
-        "frozen_adam_update", queue, x.size, AllAligned(momentum, variance, x),
-        FrozenAdamBody<T>{ArgumentsOf<T>(update), momentum.as<T>(), variance.as<T>(), x.as<T>()});
+    ForEach<T>("frozen_adam_update", queue, x.size, AllAligned(momentum, variance, x),
+               FrozenAdamBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
+                                 momentum.as<T>(), variance.as<T>(), x.as<T>()});
   });
 }
 

@@ -158,10 +158,12 @@ TEST_F(CudaTraceTest, StepHoldsPhasesThatHoldLayersThatHoldKernels) {
     ExpectLayersInOrder(steps[i], "resnet20");
     std::vector<std::string> phases = Names(steps[i].Of("phase"));
     ASSERT_GT(phases.size(), 4u);
-    EXPECT_EQ((std::vector<std::string>(phases.begin(), phases.begin() + 4)),
-              (std::vector<std::string>{"data", "forward", "backward", "read loss"}));
+    EXPECT_EQ((std::vector<std::string>(phases.begin(), phases.begin() + 3)),
+              (std::vector<std::string>{"data", "forward", "backward"}));
+    EXPECT_EQ(phases.back(), "read loss");
     // Up and down, each is compressed, sent and decoded, maybe in several passes.
-    phases.erase(phases.begin(), phases.begin() + 4);
+    phases.erase(phases.begin(), phases.begin() + 3);
+    phases.pop_back();
     phases.erase(std::unique(phases.begin(), phases.end()), phases.end());
     EXPECT_EQ(phases, (std::vector<std::string>{"compress", "wire", "decode", "compress", "wire",
                                                 "decode", "update"}));
