@@ -152,7 +152,8 @@ TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
   EXPECT_EQ(calls["cudaLaunchKernelExC"], 0);
   EXPECT_EQ(calls["cublasLtMatmul"], 0);
   EXPECT_EQ(calls["ncclSend"], 0);
-  EXPECT_EQ(calls["cudaMemcpyAsync"], 5);  // images, labels, what changes; loss, checks
+  // Images, their augmentation, labels, what changes; loss, checks.
+  EXPECT_EQ(calls["cudaMemcpyAsync"], 6);
   EXPECT_EQ(calls["cudaStreamSynchronize"], 2);
   calls = CallsOfStep("off");
   EXPECT_EQ(calls["cudaGraphLaunch"], 0);
