@@ -113,7 +113,7 @@ struct Arguments {
 
 /// Counts the digit at `shift` of the elements whose higher digits are the selection's.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)  // else ptxas saves registers and spills some
     HistogramKernel(Arguments<T> a, int shift, bool first, int digit_bits) {
   __shared__ int counts[kBins];
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads) counts[bin] = 0;
