@@ -41,26 +41,34 @@ template <typename T>
 class MeanOfMessages {
   using Vector = VectorOf<T>;
   static constexpr int kVectors = kWord / kLanesOf<Vector>;
+  /// Messages whose scales are kept as vectors.
+  static constexpr int64_t kKept = 8;
 
  public:
   explicit MeanOfMessages(const SignParts<T>& messages)
       : messages_(messages),
+        kept_(messages.count < kKept ? messages.count : kKept),
         count_(static_cast<T>(messages.count)),
-        inverse_((messages.count & (messages.count - 1)) == 0 ? 1 / count_ : T{0}) {}
+        inverse_((messages.count & (messages.count - 1)) == 0 ? 1 / count_ : T{0}) {
+    for (int64_t m = 0; m < kept_; ++m) {
+      words_[m] = messages.words[m];
+      negative_[m] = -Scale(m) - Vector{};
+    }
+  }
 
   void Word(int64_t i) {
     const int64_t word = i / kWord;
-    for (int k = 0; k < kVectors; ++k) {
-      means_[k] = SignedScale<Vector>(messages_.words[0][word], k * kLanesOf<Vector>, Scale(0));
+    Vector sums[kVectors];
+    for (int k = 0; k < kVectors; ++k) sums[k] = Kept(0, word, k);
+    for (int64_t m = 1; m < kept_; ++m) {
+      for (int k = 0; k < kVectors; ++k) sums[k] += Kept(m, word, k);
     }
-    for (int64_t m = 1; m < messages_.count; ++m) {
-      const uint32_t bits = messages_.words[m][word];
-      const T scale = Scale(m);
+    for (int64_t m = kept_; m < messages_.count; ++m) {
       for (int k = 0; k < kVectors; ++k) {
-        means_[k] += SignedScale<Vector>(bits, k * kLanesOf<Vector>, scale);
+        sums[k] += SignedScale<Vector>(messages_.words[m][word], k * kLanesOf<Vector>, Scale(m));
       }
     }
-    for (int k = 0; k < kVectors; ++k) means_[k] = Divided(means_[k]);
+    for (int k = 0; k < kVectors; ++k) means_[k] = Divided(sums[k]);
   }
 
   template <typename V>
@@ -79,6 +87,11 @@ class MeanOfMessages {
  private:
   T Scale(int64_t message) const { return messages_.scales[message][messages_.group]; }
 
+  /// Vector k of a word of message m.
+  Vector Kept(int64_t m, int64_t word, int k) const {
+    return NegatedWhereSet(words_[m][word], k * kLanesOf<Vector>, negative_[m]);
+  }
+
   /// By a power of two: the same bits, and many times as fast, when multiplied by its inverse.
   template <typename V>
   V Divided(V sum) const {
@@ -86,7 +99,10 @@ class MeanOfMessages {
   }
 
   const SignParts<T> messages_;
+  const int64_t kept_;
   const T count_, inverse_;
+  const uint32_t* words_[kKept];
+  Vector negative_[kKept];
   Vector means_[kVectors];
 };
 

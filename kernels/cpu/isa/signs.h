@@ -39,43 +39,29 @@ inline uint32_t SignBits(V value) {
 }
 #endif
 
+/// -negative in the lanes whose bit of `word`, counted from `offset` on, is set, `negative` in the
+/// others.
+template <typename V>
+inline V NegatedWhereSet(uint32_t word, int offset, V negative) {
+  using T = ElementOf<V>;
+  if constexpr (kLanesOf<V> == 1) {
+    return (word >> offset & 1) != 0 ? -negative : negative;
+  } else {
+    // Moves each lane's bit to where its sign is.
+    using Integers = IntegersOf<T>;
+    Integers places{};
+    for (int lane = 0; lane < kLanesOf<V>; ++lane) places[lane] = 8 * sizeof(T) - 1 - lane;
+    const Integers words = Integers{} + static_cast<IntegerOf<T>>(word);
+    const Integers signs = (Integers)(T{-0.0f} - V{});
+    return (V)((Integers)negative ^ ((words << (places - offset)) & signs));
+  }
+}
+
 /// `scale` in the lanes whose bit of `word`, counted from `offset` on, is set, -scale in the
 /// others.
 template <typename V>
 inline V SignedScale(uint32_t word, int offset, ElementOf<V> scale) {
-  using T = ElementOf<V>;
-  if constexpr (kLanesOf<V> == 1) {
-    return (word >> offset & 1) != 0 ? scale : -scale;
-  } else {
-#if defined(THINWIRE_ISA_avx512)
-    if constexpr (sizeof(T) == 4) {
-      return _mm512_mask_blend_ps(static_cast<__mmask16>(word >> offset), -scale - V{},
-                                  scale - V{});
-    } else {
-      return _mm512_mask_blend_pd(static_cast<__mmask8>(word >> offset), -scale - V{}, scale - V{});
-    }
-#elif defined(THINWIRE_ISA_avx2)
-    // Moves each lane's bit to where its sign is, which is where blendv looks.
-    IntegersOf<T> places{};
-    for (int lane = 0; lane < kLanesOf<V>; ++lane) places[lane] = 8 * sizeof(T) - 1 - lane;
-    if constexpr (sizeof(T) == 4) {
-      const __m256i signs =
-          _mm256_sllv_epi32(_mm256_set1_epi32(static_cast<int>(word)), (__m256i)(places - offset));
-      return _mm256_blendv_ps(-scale - V{}, scale - V{}, (__m256)signs);
-    } else {
-      const __m256i signs = _mm256_sllv_epi64(_mm256_set1_epi64x(word), (__m256i)(places - offset));
-      return _mm256_blendv_pd(-scale - V{}, scale - V{}, (__m256d)signs);
-    }
-#else
-    using Integers = IntegersOf<T>;
-    Integers bits{};
-    for (int lane = 0; lane < kLanesOf<V>; ++lane) bits[lane] = IntegerOf<T>{1} << lane;
-    const Integers words = Integers{} + static_cast<IntegerOf<T>>(word);
-    const Integers unset = (words & (bits << offset)) == Integers{};
-    const Integers signs = (Integers)(T{-0.0f} - V{});
-    return (V)((Integers)(scale - V{}) ^ (unset & signs));
-#endif
-  }
+  return NegatedWhereSet<V>(word, offset, -scale - V{});
 }
 
 inline float Magnitude(float value) { return __builtin_fabsf(value); }
