@@ -4,12 +4,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "datasets/dataset.h"
 #include "kernels/crc32c.h"
 #include "kernels/error.h"
 #include "kernels/text.h"
+#include "train/dataset_download.h"
 #include "train/packed_writer.h"
 #include "train/prepare_images.h"
 #include "train/settings_value.h"
@@ -53,6 +55,8 @@ PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments) 
           ->check(CLI::Range(int64_t{1}, int64_t{4'000'000'000})),
       parser.add_option("--on-bad-image", on_bad_image)->check(CLI::IsMember({"fail", "skip"})),
       parser.add_option("-j,--data-threads", options.threads)->check(CLI::Range(1, 1024))};
+  CLI::Option* const download = parser.add_flag("--download", options.download);
+  CLI::Option* const base_url = parser.add_option("--base-url", options.base_url)->needs(download);
   of_image_files[0]->excludes(of_image_files[1])->excludes(of_image_files[2]);
   parser.allow_extras();
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants it
@@ -76,11 +80,17 @@ PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments) 
     Fail(fmt::format("thinwire prepare knows no data set {}", Quoted(options.dataset)),
          SuggestName(options.dataset, known));
   }
-  if (HasImageFiles(options)) return options;
-  for (const CLI::Option* option : of_image_files) {
-    if (option->count() == 0) continue;
+  const bool image_files = HasImageFiles(options);
+  const std::vector<const CLI::Option*> of_pixels = {download, base_url};
+  for (const CLI::Option* option : parser.get_options()) {
+    const auto is_among = [&](const auto& list) {
+      return std::find(list.begin(), list.end(), option) != list.end();
+    };
+    if (option->count() == 0 || !(image_files ? is_among(of_pixels) : is_among(of_image_files))) {
+      continue;
+    }
     Fail(fmt::format("thinwire prepare {} has no {}", options.dataset, option->get_name()),
-         "it is for files of images");
+         image_files ? "get the images from image-net.org" : "it is for files of images");
   }
   return options;
 }
@@ -91,6 +101,8 @@ std::string PrepareFlagsHelp() {
     text += fmt::format("      {:<26}{}\n", flag, help);
   };
   add("--overwrite", "replace a file that is there already");
+  add("--download", "fetch what the folder lacks of cifar10, cifar100 or mnist first");
+  add("--base-url URL", "from another place than their well-known ones");
   add("--copy", "imagenet: keep the files' bytes as they are");
   add("--max-side PIXELS", "imagenet: shrink images whose longer side is larger, as JPEG [500]");
   add("--quality N", "imagenet: quality of these JPEGs, 1 to 100 [90]");
@@ -106,6 +118,14 @@ std::string PrepareDataset(const PrepareOptions& options) {
          "name another file, or replace it with --overwrite");
   }
   if (HasImageFiles(options)) return PrepareImageFolder(options);
+  if (options.download) {
+    DatasetSource place = SourceOfDataset(options.dataset);
+    if (!options.base_url.empty()) place.base_url = options.base_url;
+    DownloadDataset(place, options.source, [](const std::string& line) {
+      fmt::print("{}\n", line);
+      std::fflush(stdout);
+    });
+  }
   std::vector<SplitOfDataset> splits;
   splits.push_back({{}, Split::kTrain, "train"});
   splits.push_back({{}, Split::kTest, "test"});

@@ -14,6 +14,9 @@ struct PrepareOptions {
   std::string source = {};       // its folder
   std::string destination = {};  // FILE
   bool overwrite = false;        // what stands there
+  // Not of imagenet:
+  bool download = false;      // what the folder lacks
+  std::string base_url = {};  // where from; empty: the well-known place
   // Of imagenet alone:
   bool copy = false;       // files' bytes as they are
   int64_t max_side = 500;  // else images whose longer side is larger are made smaller,
@@ -29,7 +32,7 @@ PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments);
 /// The flags, as a part of the command's help.
 std::string PrepareFlagsHelp();
 
-/// Packs the data set. The file appears when it is whole;
+/// Packs the data set, which it fetches first if that is wanted. The file appears when it is whole;
 /// called again after a kill, this goes on, and the file becomes the same.
 /// @return What was done, for people.
 /// @throws Error naming the data set's file or the destination.
