@@ -339,6 +339,36 @@ TEST_F(PrepareImagesTest, WrongUsage) {
   ExpectFailure(with({"mlp", "--train-files", "x"}), 2, {"train-files", "packed"});
 }
 
+TEST_F(PrepareImagesTest, InfoLooksIntoThePackedFile) {
+  MakeFolder(20, 9);
+  WriteImageFile(data() + "/train/a/bad.JPEG", "rubbish");
+  ASSERT_EQ(Prepare({"--copy", "--on-bad-image", "skip"}).status, 0);
+  const auto info = [](const Arguments& dataset) {
+    Arguments arguments = {"info", "--json", "--dataset"};
+    arguments.insert(arguments.end(), dataset.begin(), dataset.end());
+    const ProgramResult result = RunProgram(arguments);
+    EXPECT_EQ(result.status, 0) << result.errors;
+    const size_t end = result.output.find_last_not_of('\n');
+    return nlohmann::json::parse(result.output.substr(result.output.rfind('\n', end) + 1));
+  };
+  fs::remove(data() + "/train/a/bad.JPEG");
+  const nlohmann::json folder = info({"image-folder", "--data-dir", data()});
+  nlohmann::json packed = info({"packed", "--data-dir", file()});
+  EXPECT_EQ(packed["images"], 29);
+  EXPECT_EQ(packed["classes"], 3);
+  EXPECT_EQ(packed["unreadable"], 0);
+  EXPECT_EQ(packed["left_out"], 1);
+  for (const char* key : {"train", "val", "width", "height", "mean", "std"}) {
+    EXPECT_EQ(packed[key], folder[key]) << key;
+  }
+  std::string bytes = ReadText(file());
+  bytes[100] ^= 1;
+  WriteText(file(), bytes);
+  packed = info({"packed", "--data-dir", file()});
+  EXPECT_EQ(packed["images"], 29);
+  EXPECT_EQ(packed["unreadable"], 1);
+}
+
 TEST_F(PrepareImagesTest, ADamagedImageIsFound) {
   MakeFolder(6, 3);
   ASSERT_EQ(Prepare({"--copy"}).status, 0);
