@@ -35,7 +35,7 @@ Dataset LoadDataset(const DatasetOptions& options, Split split) {
   if (options.name == "cifar100") {
     return LoadCifar(options.data_dir, options.files, CifarKind::kCifar100, split);
   }
-  if (options.name == "packed") return LoadPacked(options.data_dir, split);
+  if (options.name == "packed") return LoadPacked(options.data_dir, options.image, split);
   if (options.name == "mnist") return LoadMnist(options.data_dir, options.files, split);
   if (options.name == "image-folder") {
     return LoadImageFolder(options.data_dir, options.image, split);

@@ -51,7 +51,7 @@ struct DatasetOptions {
   /// shapes only: how many images, and the seed that draws them.
   int64_t count = 0;  // 0: 10,000 to train, 2,000 to test
   uint64_t seed = 0;
-  ImageOptions image = {};  // image-folder only
+  ImageOptions image = {};  // of encoded images
 };
 
 /// Reads one split. @throws Error naming the file, what is wrong with it, and the remedy.

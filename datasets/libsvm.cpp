@@ -223,6 +223,7 @@ SparseDataset LoadLibsvm(const std::string& data_dir, const std::vector<std::str
 }
 
 SparseDataset MakeSparseDataset(const Dataset& images) {
+  assert(!images.encoded);
   SparseDataset data{.name = images.name,
                      .rows = images.count,
                      .features = images.image_bytes(),

@@ -45,6 +45,15 @@ class PackedImages::Mapping {
 
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
+  /// Starts reading a part of the file that is about to be looked at, in one piece.
+  void Fetch(std::span<const std::byte> part) const {
+    static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const auto offset = static_cast<size_t>(part.data() - bytes().data());
+    const size_t start = offset / page * page;
+    // A mere hint; where it fails, pages are read as they are touched.
+    ::madvise(static_cast<std::byte*>(data_) + start, offset + part.size() - start, MADV_WILLNEED);
+  }
+
  private:
   [[noreturn]] static void Fail(const std::string& path, const char* cause) {
     throw Error(fmt::format("cannot read the packed data set {}: {}", path, cause),
@@ -102,7 +111,16 @@ void PackedImages::Fail(const std::string& problem) const {
   throw Error(fmt::format("cannot read the packed data set {}: {}", name_, problem), kRemedy);
 }
 
-void PackedImages::ReadIndex() {
+std::string PackedImages::KindOf(const std::string& path) {
+  PackedImages images;
+  images.name_ = path;
+  images.mapping_ = std::make_unique<Mapping>(path);
+  images.file_ = images.mapping_->bytes();
+  IndexReader reader(images, images.IndexBytes(images.ReadHeader()));
+  return std::string(reader.Text(reader.Value<uint32_t>()));
+}
+
+PackedHeader PackedImages::ReadHeader() const {
   PackedHeader header;
   if (file_.size() < sizeof(header)) Fail("it is shorter than its header");
   std::memcpy(&header, file_.data(), sizeof(header));
@@ -115,12 +133,21 @@ void PackedImages::ReadIndex() {
     Fail(fmt::format("it has {} bytes instead of {}", file_.size(),
                      header.index_offset + header.index_bytes));
   }
-  const auto index = file_.subspan(static_cast<size_t>(header.index_offset));
+  return header;
+}
+
+std::span<const std::byte> PackedImages::IndexBytes(const PackedHeader& header) const {
+  return file_.subspan(static_cast<size_t>(header.index_offset));
+}
+
+void PackedImages::ReadIndex() {
+  const PackedHeader header = ReadHeader();
+  const auto index = IndexBytes(header);
   if (header.index_checksum != Crc32c(index)) Fail("its index is damaged");
   // Nothing is reserved for more than the index has room for.
   if (header.classes > index.size() / sizeof(uint32_t) ||
       header.images > index.size() / sizeof(PackedEntry) ||
-      header.left_out > index.size() / (2 * sizeof(uint32_t))) {
+      header.left_out > index.size() / sizeof(PackedLeftOut)) {
     Fail("its index is too short for what it announces");
   }
 
@@ -143,7 +170,7 @@ void PackedImages::ReadIndex() {
     if (entry.label < 0 || static_cast<uint32_t>(entry.label) >= header.classes) {
       fail("is of no class");
     }
-    if (entry.split > 1) fail("is neither for training nor for tests");
+    if (entry.split > PackedSplit::kBoth) fail("is neither for training nor for tests");
     const uint64_t pixels = uint64_t{entry.height} * entry.width * entry.channels;
     const bool bare = entry.height != 0 || entry.width != 0 || entry.channels != 0;
     if (bare && (pixels == 0 || pixels != entry.bytes)) fail("is not as large as its pixels");
@@ -152,9 +179,10 @@ void PackedImages::ReadIndex() {
   }
   if (end != header.index_offset) Fail("it holds bytes that belong to no image");
   for (uint64_t i = 0; i < header.left_out; ++i) {
-    const auto name_bytes = reader.Value<uint32_t>(), reason_bytes = reader.Value<uint32_t>();
-    const std::string_view name = reader.Text(name_bytes);
-    left_out_.push_back({name, reader.Text(reason_bytes)});
+    const auto entry = reader.Value<PackedLeftOut>();
+    if (entry.split > PackedSplit::kBoth) Fail("what it left out is of no split");
+    const std::string_view name = reader.Text(entry.name_bytes);
+    left_out_.push_back({name, reader.Text(entry.reason_bytes), entry.split});
   }
   if (reader.left() != 0) Fail("its index is longer than it should be");
 }
@@ -164,7 +192,7 @@ PackedImages::Image PackedImages::Describe(int64_t index) const {
   const PackedEntry& entry = entries_[i];
   return {.bytes = file_.subspan(static_cast<size_t>(entry.offset), entry.bytes),
           .label = entry.label,
-          .split = entry.split == 0 ? Split::kTrain : Split::kTest,
+          .split = entry.split,
           .name = names_[i],
           .height = entry.height,
           .width = entry.width,
@@ -173,6 +201,7 @@ PackedImages::Image PackedImages::Describe(int64_t index) const {
 
 PackedImages::Image PackedImages::Read(int64_t index) const {
   const Image image = Describe(index);
+  if (mapping_) mapping_->Fetch(image.bytes);
   if (Crc32c(image.bytes) != entries_[static_cast<size_t>(index)].checksum) {
     Fail(fmt::format("image {} is damaged", image.name));
   }

@@ -117,10 +117,10 @@ const std::vector<CommandEntry>& Commands() {
        "Draws what runs logged (each RUN is a folder, or its steps.jsonl) as line charts in an SVG "
        "file: a panel for each pair of coordinates, a line for each run."},
       {Command::kPrepare, "prepare", "DATASET FOLDER FILE", false, "pack a data set into one file",
-       "Packs cifar10, cifar100 or mnist from its folder into one file with an index and "
-       "checksums, "
-       "for --dataset packed --data-dir FILE. If it is killed, the same call goes on, and the file "
-       "becomes the same."},
+       "Packs a data set from its folder into one file with an index and checksums, for --dataset "
+       "packed --data-dir FILE: imagenet, which is any folder that --dataset image-folder reads, "
+       "cifar10, cifar100 or mnist. If it is killed, the same call goes on, and the file becomes "
+       "the same."},
       {Command::kBench, "bench", "kernels|step|comm", true, "measure kernels, steps or collectives",
        "Measures this machine's kernels against a copy of its memory and its fastest matrix "
        "product, "

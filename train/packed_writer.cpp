@@ -208,15 +208,16 @@ void PackedWriter::Append(const Item& item) {
                              .height = static_cast<uint16_t>(item.height),
                              .width = static_cast<uint16_t>(item.width),
                              .channels = static_cast<uint16_t>(item.channels),
-                             .split = static_cast<uint8_t>(item.split == Split::kTrain ? 0 : 1)};
+                             .split = item.split};
   Write(data_, part_, item.bytes);
   end_ += entry.bytes;
   Record(entry, item.name, {});
   ++images_;
 }
 
-void PackedWriter::LeaveOut(std::string_view name, std::string_view reason) {
+void PackedWriter::LeaveOut(std::string_view name, std::string_view reason, PackedSplit split) {
   PackedEntry entry;
+  entry.split = split;
   entry.name_bytes = Length(name);
   Record(entry, name, reason.empty() ? "unknown" : reason);
   ++left_out_;
@@ -241,8 +242,9 @@ void PackedWriter::Index(const PackedEntry& entry, std::string_view name, std::s
     AppendBytes(entries_, BytesOf(entry));
     AppendBytes(entries_, BytesOf(name));
   } else {
-    AppendBytes(left_out_entries_, BytesOf(Length(name)));
-    AppendBytes(left_out_entries_, BytesOf(Length(reason)));
+    AppendBytes(left_out_entries_, BytesOf(PackedLeftOut{.name_bytes = Length(name),
+                                                         .reason_bytes = Length(reason),
+                                                         .split = entry.split}));
     AppendBytes(left_out_entries_, BytesOf(name));
     AppendBytes(left_out_entries_, BytesOf(reason));
   }

@@ -22,7 +22,7 @@ class PackedWriter {
   struct Item {
     std::span<const std::byte> bytes;
     int32_t label = 0;
-    Split split = Split::kTrain;
+    PackedSplit split = PackedSplit::kTrain;
     std::string_view name;
     int64_t height = 0, width = 0, channels = 0;  // of bare pixels; else 0
   };
@@ -46,7 +46,7 @@ class PackedWriter {
 
   // @throws Error with path and cause, for example on a full disk. What was written stays.
   void Append(const Item& item);
-  void LeaveOut(std::string_view name, std::string_view reason);
+  void LeaveOut(std::string_view name, std::string_view reason, PackedSplit split);
   /// Writes index and header; the file is durable under its name on return.
   void Commit();
 

@@ -4,13 +4,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "datasets/dataset.h"
 #include "kernels/crc32c.h"
 #include "kernels/error.h"
 #include "kernels/text.h"
+#include "train/dataset_download.h"
 #include "train/packed_writer.h"
+#include "train/prepare_images.h"
 #include "train/settings_value.h"
 
 namespace thinwire {
@@ -25,6 +28,8 @@ const std::vector<std::string>& PixelDatasets() {
   return names;
 }
 
+bool HasImageFiles(const PrepareOptions& options) { return options.dataset == "imagenet"; }
+
 struct SplitOfDataset {
   Dataset dataset;
   Split split;
@@ -35,12 +40,24 @@ struct SplitOfDataset {
 
 PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments) {
   PrepareOptions options;
+  std::string on_bad_image = "fail";
   CLI::App parser;
   parser.set_help_flag();
   parser.add_option("dataset", options.dataset);
   parser.add_option("source", options.source);
   parser.add_option("destination", options.destination);
   parser.add_flag("--overwrite", options.overwrite);
+  const std::vector<CLI::Option*> of_image_files = {
+      parser.add_flag("--copy", options.copy),
+      parser.add_option("--max-side", options.max_side)->check(CLI::Range(1, 65500)),
+      parser.add_option("--quality", options.quality)->check(CLI::Range(1, 100)),
+      parser.add_option("--max-pixels", options.max_pixels)
+          ->check(CLI::Range(int64_t{1}, int64_t{4'000'000'000})),
+      parser.add_option("--on-bad-image", on_bad_image)->check(CLI::IsMember({"fail", "skip"})),
+      parser.add_option("-j,--data-threads", options.threads)->check(CLI::Range(1, 1024))};
+  CLI::Option* const download = parser.add_flag("--download", options.download);
+  CLI::Option* const base_url = parser.add_option("--base-url", options.base_url)->needs(download);
+  of_image_files[0]->excludes(of_image_files[1])->excludes(of_image_files[2]);
   parser.allow_extras();
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants it
   try {
@@ -56,23 +73,58 @@ PrepareOptions ParsePrepareArguments(const std::vector<std::string>& arguments) 
     Fail("thinwire prepare needs a data set, its folder and a file to write",
          "call it as thinwire prepare DATASET FOLDER FILE");
   }
-  const std::vector<std::string>& known = PixelDatasets();
+  options.skip_unreadable = on_bad_image == "skip";
+  std::vector<std::string> known = PixelDatasets();
+  known.insert(known.begin(), "imagenet");
   if (std::find(known.begin(), known.end(), options.dataset) == known.end()) {
     Fail(fmt::format("thinwire prepare knows no data set {}", Quoted(options.dataset)),
          SuggestName(options.dataset, known));
+  }
+  const bool image_files = HasImageFiles(options);
+  const std::vector<const CLI::Option*> of_pixels = {download, base_url};
+  for (const CLI::Option* option : parser.get_options()) {
+    const auto is_among = [&](const auto& list) {
+      return std::find(list.begin(), list.end(), option) != list.end();
+    };
+    if (option->count() == 0 || !(image_files ? is_among(of_pixels) : is_among(of_image_files))) {
+      continue;
+    }
+    Fail(fmt::format("thinwire prepare {} has no {}", options.dataset, option->get_name()),
+         image_files ? "get the images from image-net.org" : "it is for files of images");
   }
   return options;
 }
 
 std::string PrepareFlagsHelp() {
-  return "\nPrepare\n" +
-         fmt::format("{:<32}{}\n", "      --overwrite", "replace a file that is there already");
+  std::string text = "\nPrepare\n";
+  const auto add = [&](const char* flag, const char* help) {
+    text += fmt::format("      {:<26}{}\n", flag, help);
+  };
+  add("--overwrite", "replace a file that is there already");
+  add("--download", "fetch what the folder lacks of cifar10, cifar100 or mnist first");
+  add("--base-url URL", "from another place than their well-known ones");
+  add("--copy", "imagenet: keep the files' bytes as they are");
+  add("--max-side PIXELS", "imagenet: shrink images whose longer side is larger, as JPEG [500]");
+  add("--quality N", "imagenet: quality of these JPEGs, 1 to 100 [90]");
+  add("--max-pixels N", "imagenet: larger images are refused before they are decoded [100000000]");
+  add("--on-bad-image fail|skip", "imagenet: stop at what cannot be read, or leave it out [fail]");
+  add("--data-threads N", "imagenet: threads that encode; also -j [all processors]");
+  return text;
 }
 
 std::string PrepareDataset(const PrepareOptions& options) {
   if (!options.overwrite && std::filesystem::exists(options.destination)) {
     Fail(fmt::format("{} is there already", options.destination),
          "name another file, or replace it with --overwrite");
+  }
+  if (HasImageFiles(options)) return PrepareImageFolder(options);
+  if (options.download) {
+    DatasetSource place = SourceOfDataset(options.dataset);
+    if (!options.base_url.empty()) place.base_url = options.base_url;
+    DownloadDataset(place, options.source, [](const std::string& line) {
+      fmt::print("{}\n", line);
+      std::fflush(stdout);
+    });
   }
   std::vector<SplitOfDataset> splits;
   splits.push_back({{}, Split::kTrain, "train"});
@@ -98,7 +150,7 @@ std::string PrepareDataset(const PrepareOptions& options) {
       const std::string name = fmt::format("{}/{}", folder, i);
       writer.Append({.bytes = std::as_bytes(pixels),
                      .label = dataset.labels[static_cast<size_t>(i)],
-                     .split = split,
+                     .split = PackedSplitOf(split),
                      .name = name,
                      .height = dataset.height,
                      .width = dataset.width,

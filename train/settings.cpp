@@ -40,6 +40,7 @@ std::vector<std::string> IndexCodings() { return {"plain", "packed"}; }
 std::vector<std::string> ValueTypes() { return {"f32", "bf16", "f16"}; }
 std::vector<std::string> FirstMessages() { return {"auto", "compressed", "full", "zero"}; }
 std::vector<std::string> BadImageChoices() { return {"fail", "skip"}; }
+std::vector<std::string> CacheChoices() { return {"off", "ram"}; }
 std::vector<std::string> Servers() { return {"sharded", "central"}; }
 
 /// Data sets of images, and those of rows.
@@ -53,11 +54,6 @@ std::vector<std::string> Schedules() {
   std::vector<std::string> names = ScheduleNames();
   names.insert(names.begin(), "auto");
   return names;
-}
-
-/// The data set whose usual settings hold: of a packed one, that which was packed.
-std::string DatasetKind(const Settings& settings) {
-  return settings.dataset == "packed" ? PackedKind(settings.data_dir) : settings.dataset;
 }
 
 }  // namespace
@@ -118,6 +114,12 @@ const std::vector<SettingEntry>& SettingEntries() {
        {.minimum = 1, .maximum = 4'000'000'000}},
       {"on-bad-image", 0, "Data", kRuns, &S::on_bad_image, "fail|skip",
        "image-folder: stop at what cannot be read, or go on and say how many", {}, BadImageChoices},
+      {"cache", 0, "Data", kTrain, &S::cache, "off|ram",
+       "image-folder: keep what was read of an image's file in memory, and read it no more", {},
+       CacheChoices},
+      {"cache-limit", 0, "Data", kTrain, &S::cache_limit, "GIB",
+       "memory for that, of each process; auto: until a tenth of the free memory is left",
+       {.minimum = 0, .maximum = 1 << 20, .minimum_excluded = true}},
 
       {"model", 0, "Model", kModels | kBench, &S::model, "NAME",
        "model; `thinwire info` lists the names"},
@@ -290,6 +292,10 @@ bool SettingEntry::is_switch() const {
 }
 
 bool IsRegression(const Settings& settings) { return settings.model == "logreg"; }
+
+std::string DatasetKind(const Settings& settings) {
+  return settings.dataset == "packed" ? PackedKind(settings.data_dir) : settings.dataset;
+}
 
 ModelOptions MakeModelOptions(const Settings& settings) {
   return {.classes = settings.num_classes.value_or(ModelOptions{}.classes),

@@ -42,6 +42,8 @@ struct Settings {
   bool exif_orientation = false;
   int64_t max_pixels = kDefaultMaxPixels;
   std::string on_bad_image = "fail";
+  std::string cache = "off";
+  std::optional<double> cache_limit;  // GiB
 
   // Model
   std::string model = "resnet20";
@@ -227,6 +229,10 @@ std::string SettingsTable(const Settings& settings, const SettingSources& source
 
 /// Whether the model is the logistic regression, which trains on rows and not on images.
 bool IsRegression(const Settings& settings);
+
+/// The data set whose usual settings hold: of a packed one, that which was packed.
+/// @throws Error if the packed file cannot be read.
+std::string DatasetKind(const Settings& settings);
 
 // Views of the settings for the folders below.
 /// Without a data set: of the model's usual images, in num-classes classes.

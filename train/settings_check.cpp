@@ -41,7 +41,11 @@ void ValidateImages(const Settings& settings) {
   };
   check("crop-scale", settings.crop_scale);
   check("crop-ratio", settings.crop_ratio);
-  if (settings.dataset != "image-folder") return;
+  if (settings.dataset == "packed" &&
+      !(settings.train_files.empty() && settings.test_files.empty())) {
+    Fail("train-files or test-files are given, but data set packed is one file", "leave them out");
+  }
+  if (DatasetKind(settings) != "image-folder") return;
   if (IsRegression(settings)) {
     Fail("data set image-folder is images of many sizes, but model is logreg",
          "choose another model");

@@ -53,8 +53,14 @@ LayerGraph BuildModelFor(const Settings& settings, const Dataset& dataset) {
 }
 
 Images LoadImages(const Settings& settings) {
-  return {LoadDataset(MakeDatasetOptions(settings, Split::kTrain), Split::kTrain),
-          LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest)};
+  Images images{LoadDataset(MakeDatasetOptions(settings, Split::kTrain), Split::kTrain),
+                LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest)};
+  if (settings.cache == "ram" && images.train.encoded && images.test.encoded) {
+    const double limit = settings.cache_limit.value_or(0) * (1 << 30);
+    images.memory =
+        std::make_shared<ImageMemory>(static_cast<int64_t>(limit), images.train, images.test);
+  }
+  return images;
 }
 
 Trainer::Trainer(const Settings& settings, const RunFolder& folder,
@@ -404,6 +410,10 @@ void Trainer::FinishEpoch(double learning_rate) {
                       "out",
                       epoch_, epochs(), record.test->unreadable));
     }
+  }
+  if (images_.memory && images_.memory->Describe() != images_in_memory_) {
+    images_in_memory_ = images_.memory->Describe();
+    progress_.Print(fmt::format("epoch {:>3}/{}  {}", epoch_, epochs(), images_in_memory_));
   }
   if (rank_.first()) logs_->Write(record);
   epoch_training_ = {};

@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "train/batch_upload.h"
 #include "train/evaluation.h"
+#include "train/image_memory.h"
 #include "train/progress.h"
 #include "train/ranks.h"
 #include "train/run_folder.h"
@@ -23,6 +24,7 @@ namespace thinwire {
 /// A run's images.
 struct Images {
   Dataset train, test;
+  std::shared_ptr<const ImageMemory> memory = {};  // of both, if they are kept
 };
 
 /// @throws Error as LoadDataset.
@@ -124,6 +126,7 @@ class Trainer {
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds
   int64_t images_this_epoch_ = 0, images_since_log_ = 0;
   int64_t unreadable_this_epoch_ = 0;  // images of this rank that were left out
+  std::string images_in_memory_;       // as it was last printed
 };
 
 /// The model that the settings describe, for images and classes of a data set.

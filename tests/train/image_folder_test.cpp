@@ -1,6 +1,7 @@
 // Runs of the program on folders of images.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -143,6 +144,41 @@ TEST_F(ImageFolderRunTest, InfoCountsWhatCannotBeRead) {
   for (const char* name : {"bad.JPEG", "notes.txt", "link"}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
+}
+
+TEST_F(ImageFolderRunTest, InfoMeasuresTheTrainingImages) {
+  // Every image has one grey level.
+  const nlohmann::json line = LastLine(
+      RunProgram({"info", "--dataset", "image-folder", "--data-dir", data(), "--json"}).output);
+  EXPECT_EQ(line["width"], nlohmann::json({12, 12}));
+  EXPECT_EQ(line["height"], nlohmann::json({9, 9}));
+  double sum = 0, squares = 0;
+  for (int i = 0; i < 16; ++i) {
+    const double value = (i % 2 != 0 ? 200 + i : 30 + i) / 255.0;
+    sum += value;
+    squares += value * value;
+  }
+  ASSERT_EQ(line["mean"].size(), 3u);
+  for (size_t c = 0; c < 3; ++c) {
+    EXPECT_NEAR(line["mean"][c].get<double>(), sum / 16, 1e-12);
+    EXPECT_NEAR(line["std"][c].get<double>(), std::sqrt(squares / 16 - sum / 16 * (sum / 16)),
+                1e-12);
+  }
+}
+
+TEST_F(ImageFolderRunTest, WhatIsKeptInMemoryChangesNothing) {
+  const ProgramResult plain = Train("a"), kept = Train("b", {"--cache", "ram"}),
+                      limited = Train("c", {"--cache", "ram", "--cache-limit", "3e-6"});
+  ASSERT_EQ(kept.status, 0) << kept.errors;
+  EXPECT_EQ(WithoutTimes(Steps(run("b"))), WithoutTimes(Steps(run("a"))));
+  EXPECT_EQ(WithoutTimes(Steps(run("c"))), WithoutTimes(Steps(run("a"))));
+  EXPECT_EQ(plain.output.find("kept in memory"), std::string::npos);
+  EXPECT_NE(kept.output.find("16 of 16 training and 26 of 26 test images are kept in memory"),
+            std::string::npos)
+      << kept.output;
+  EXPECT_EQ(kept.output.find("no room"), std::string::npos);
+  EXPECT_NE(limited.output.find("there is no room for more"), std::string::npos) << limited.output;
+  ExpectFailure(Train("d", {"--cache", "disk"}), 2, {"--cache", "ram"});
 }
 
 TEST_F(ImageFolderRunTest, RefusesSettingsThatDoNotFit) {

@@ -34,6 +34,9 @@ std::vector<std::byte> BytesOfItem(int64_t i) {
 }
 
 std::string NameOfItem(int64_t i) { return "folder/image " + std::to_string(i) + ".JPEG"; }
+PackedSplit SplitOfItem(int64_t i) {
+  return i < 20 ? PackedSplit::kTrain : i < 40 ? PackedSplit::kTest : PackedSplit::kBoth;
+}
 bool IsLeftOut(int64_t i) { return i % 11 == 4; }
 
 /// Goes on up to `end` items.
@@ -41,14 +44,14 @@ void WriteItems(PackedWriter& writer, int64_t end) {
   while (writer.position() < end) {
     const int64_t i = writer.position();
     if (IsLeftOut(i)) {
-      writer.LeaveOut(NameOfItem(i), "it is truncated");
+      writer.LeaveOut(NameOfItem(i), "it is truncated", SplitOfItem(i));
       continue;
     }
     const std::vector<std::byte> bytes = BytesOfItem(i);
     const bool bare = i % 5 == 0;
     writer.Append({.bytes = bytes,
                    .label = static_cast<int32_t>(i % 3),
-                   .split = i < 40 ? Split::kTrain : Split::kTest,
+                   .split = SplitOfItem(i),
                    .name = NameOfItem(i),
                    .height = bare ? 2 : 0,
                    .width = bare ? 3 : 0,
@@ -77,6 +80,7 @@ void ExpectItems(const PackedImages& images) {
     if (IsLeftOut(i)) {
       ASSERT_LT(left_out, std::ssize(images.left_out()));
       EXPECT_EQ(images.left_out()[static_cast<size_t>(left_out)].name, NameOfItem(i));
+      EXPECT_EQ(images.left_out()[static_cast<size_t>(left_out)].split, SplitOfItem(i));
       EXPECT_EQ(images.left_out()[static_cast<size_t>(left_out++)].reason, "it is truncated");
       continue;
     }
@@ -85,7 +89,7 @@ void ExpectItems(const PackedImages& images) {
     const std::vector<std::byte> bytes = BytesOfItem(i);
     EXPECT_TRUE(std::equal(image.bytes.begin(), image.bytes.end(), bytes.begin(), bytes.end()));
     EXPECT_EQ(image.label, i % 3);
-    EXPECT_EQ(image.split, i < 40 ? Split::kTrain : Split::kTest);
+    EXPECT_EQ(image.split, SplitOfItem(i));
     EXPECT_EQ(image.name, NameOfItem(i));
     EXPECT_EQ(image.height, i % 5 == 0 ? 2 : 0);
     EXPECT_EQ(image.channels, i % 5 == 0 ? 4 : 0);
@@ -256,7 +260,7 @@ TEST_F(PackedTest, AnIndexThatContradictsItselfIsRefused) {
   EXPECT_NE(problem([](PackedEntry& entry) { entry.label = -1; }).find("class"), std::string::npos);
   EXPECT_NE(problem([](PackedEntry& entry) { entry.height = 3; }).find("pixels"),
             std::string::npos);
-  EXPECT_NE(problem([](PackedEntry& entry) { entry.split = 2; }).find("neither"),
+  EXPECT_NE(problem([](PackedEntry& entry) { entry.split = PackedSplit{3}; }).find("neither"),
             std::string::npos);
   EXPECT_NE(problem([](PackedEntry& entry) { entry.name_bytes = 0xFFFFFFFF; }).find("too early"),
             std::string::npos);
