@@ -3,6 +3,7 @@
 //   packed_reader FOLDER [ROUNDS]      FOLDER: as --dataset image-folder takes it
 // The copy is written beside FOLDER and removed again.
 #include <fmt/format.h>
+#include <time.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -10,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "comm/failure.h"
 #include "datasets/image_cache.h"
 #include "datasets/image_folder.h"
 #include "datasets/image_transform.h"
@@ -28,12 +28,18 @@ struct Source {
   std::vector<double> decoded = {}, read = {};  // seconds of each round
 };
 
+double ThreadSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 /// Seconds that `work` takes for all images.
 template <typename Work>
 double Time(const EncodedImages& images, const Work& work) {
-  const double start = MonotonicSeconds();
+  const double start = ThreadSeconds();
   for (int64_t i = 0; i < images.count(); ++i) work(i);
-  return MonotonicSeconds() - start;
+  return ThreadSeconds() - start;
 }
 
 void Run(const std::string& folder, int rounds) {

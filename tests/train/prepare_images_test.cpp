@@ -242,15 +242,15 @@ TEST_F(PrepareImagesTest, FinishesTheSameFileAfterKills) {
 
 TEST_F(PrepareImagesTest, AChangedImageIsPackedAnew) {
   MakeFolder(12, 3);
-  const std::string last = data() + "/val/c/112.JPEG", bytes = ReadText(last);
-  WriteText(last, "rubbish");
-  EXPECT_EQ(Prepare().status, 1);  // at the end
-  EXPECT_TRUE(fs::exists(file() + ".part.journal"));
-  WriteText(last, bytes);
-  const std::string first = data() + "/train/a/101.JPEG";
-  WriteText(first, MakeGrey(9, 9, 8));
+  const std::string first = data() + "/train/a/101.JPEG", content = MakeJpeg(40, 30, 1, 3);
+  WriteText(first, MakeJpeg(40, 30, 1, 2));
+  ASSERT_EQ(fs::file_size(first), content.size());
+  ASSERT_EQ(RunProgram({"prepare", "imagenet", data(), file()}, /*file_size_limit=*/20'000).status,
+            1);
+  ASSERT_GT(fs::file_size(file() + ".part"), content.size());
+  WriteText(first, content);
   ASSERT_EQ(Prepare().status, 0);
-  EXPECT_EQ(BytesOf(PackedImages(file()).Read(0)), MakeGrey(9, 9, 8));
+  EXPECT_EQ(BytesOf(PackedImages(file()).Read(0)), content);
 }
 
 TEST_F(PrepareImagesTest, BadFilesStopItOrAreLeftOut) {
