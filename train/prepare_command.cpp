@@ -106,9 +106,9 @@ std::string PrepareFlagsHelp() {
   add("--copy", "imagenet: keep the files' bytes as they are");
   add("--max-side PIXELS", "imagenet: shrink images whose longer side is larger, as JPEG [500]");
   add("--quality N", "imagenet: quality of these JPEGs, 1 to 100 [90]");
-  add("--max-pixels N", "imagenet: larger images are refused before they are decoded [100000000]");
+  add("--max-pixels N", "imagenet: refuse larger images before decoding them [100000000]");
   add("--on-bad-image fail|skip", "imagenet: stop at what cannot be read, or leave it out [fail]");
-  add("--data-threads N", "imagenet: threads that encode; also -j [all processors]");
+  add("--data-threads N", "imagenet: threads that encode, also -j [one for each processor]");
   return text;
 }
 

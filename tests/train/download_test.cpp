@@ -2,7 +2,6 @@
 #include "train/download.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -12,7 +11,7 @@
 #include <thread>
 
 #include "datasets/cifar.h"
-#include "kernels/random.h"
+#include "tests/train/download_testing.h"
 #include "tests/train/run_fixture.h"
 #include "train/dataset_download.h"
 
@@ -20,25 +19,6 @@ namespace thinwire {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string RandomBytes(int64_t count, uint64_t seed) {
-  RandomStream random(seed, 1);
-  std::string bytes;
-  for (int64_t i = 0; i < count; ++i) bytes += static_cast<char>(random.Next());
-  return bytes;
-}
-
-/// A program without downloads has nothing to test.
-bool HasDownloads() {
-  TemporaryFolder folder;
-  WriteText(folder / "empty", "");
-  try {
-    Md5OfFile(folder / "empty");
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
 
 class DownloadTest : public RunTest {
  protected:
@@ -174,100 +154,6 @@ TEST_F(DownloadTest, PlacesThatAreNone) {
   request.path = folder_ / "nowhere/file";
   EXPECT_ERROR(Download(request), "nowhere/file.part");
   EXPECT_FALSE(fs::exists(path()));
-}
-
-/// A tar archive, packed by gzip.
-class TarWriter {
- public:
-  /// @param type '0' for a file, '1' and '2' for links.
-  TarWriter& Add(const std::string& name, const std::string& content, char type = '0',
-                 const std::string& target = "") {
-    std::string header(512, '\0');
-    const auto put = [&](size_t at, const std::string& text) {
-      header.replace(at, text.size(), text);
-    };
-    const auto octal = [](size_t value, int digits) {
-      char text[16];
-      std::snprintf(text, sizeof text, "%0*zo", digits, value);
-      return std::string(text);
-    };
-    put(0, name);
-    put(100, "0000644");
-    put(124, octal(content.size(), 11));
-    put(136, octal(0, 11));
-    header[156] = type;
-    put(157, target);
-    put(257, std::string("ustar\00000", 8));
-    put(148, "        ");
-    size_t sum = 0;
-    for (const char byte : header) sum += static_cast<unsigned char>(byte);
-    put(148, octal(sum, 6) + '\0');
-    bytes_ += header + content + std::string((512 - content.size() % 512) % 512, '\0');
-    return *this;
-  }
-  std::string Finish() const {
-    const std::string all = bytes_ + std::string(1024, '\0');
-    z_stream stream{};
-    EXPECT_EQ(deflateInit2(&stream, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    std::string packed(deflateBound(&stream, all.size()), '\0');
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(all.data()));
-    stream.avail_in = static_cast<uInt>(all.size());
-    stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_out = static_cast<uInt>(packed.size());
-    EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-    packed.resize(stream.total_out);
-    deflateEnd(&stream);
-    return packed;
-  }
-
- private:
-  std::string bytes_;
-};
-
-class ExtractFilesTest : public RunTest {
- protected:
-  void SetUp() override {
-    if (!HasDownloads()) GTEST_SKIP() << "this build has no downloads";
-  }
-  void Extract(const std::string& archive, int64_t max_bytes = 1 << 20) {
-    WriteText(folder_ / "archive", archive);
-    ExtractFiles(folder_ / "archive", folder_ / "out", {"set/one", "set/two"}, max_bytes);
-  }
-};
-
-TEST_F(ExtractFilesTest, TakesWhatIsWanted) {
-  Extract(TarWriter()
-              .Add("set/readme", "not this")
-              .Add("./set/two", RandomBytes(3000, 1))
-              .Add("set/one", "1")
-              .Finish());
-  EXPECT_EQ(ReadText(folder_ / "out/set/one"), "1");
-  EXPECT_EQ(ReadText(folder_ / "out/set/two"), RandomBytes(3000, 1));
-  EXPECT_FALSE(fs::exists(folder_ / "out/set/readme"));
-}
-
-TEST_F(ExtractFilesTest, RefusesWhatIsHostileOrDamaged) {
-  const auto both = [] { return TarWriter().Add("set/one", "1").Add("set/two", "2"); };
-  EXPECT_ERROR(Extract(both().Add("../evil", "x").Finish()), "leads out of the folder");
-  EXPECT_ERROR(Extract(both().Add("set/../../evil", "x").Finish()), "leads out of the folder");
-  EXPECT_ERROR(Extract(both().Add("/tmp/evil", "x").Finish()), "leads out of the folder");
-  EXPECT_FALSE(fs::exists(folder_ / "evil"));
-  EXPECT_ERROR(Extract(TarWriter().Add("set/one", "", '2', "/etc/hostname").Finish()),
-               "no plain file");
-  EXPECT_ERROR(Extract(TarWriter().Add("set/two", "", '1', "/etc/hostname").Finish()),
-               "no plain file");
-  EXPECT_ERROR(Extract(TarWriter().Add("set/one", "1").Finish()), "it lacks set/two");
-  EXPECT_ERROR(Extract(both().Add("set/more", std::string(2000, 'x')).Finish(), 1000),
-               "more than it should");
-  EXPECT_ERROR(Extract("no archive"), "archive");
-  EXPECT_ERROR(Extract(""), "archive");
-  const std::string whole = TarWriter()
-                                .Add("set/one", RandomBytes(5000, 1))
-                                .Add("set/two", RandomBytes(5000, 2))
-                                .Finish();
-  fs::remove_all(folder_ / "out");
-  EXPECT_ERROR(Extract(whole.substr(0, 8000)), "cannot unpack");
-  EXPECT_FALSE(fs::exists(folder_ / "out/set/two"));
 }
 
 /// A file as CIFAR-10's.
