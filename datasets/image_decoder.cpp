@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cctype>
 #include <climits>
 #include <cstdlib>
@@ -18,6 +19,7 @@
 namespace thinwire {
 namespace {
 
+constexpr int kChannels = 3;
 constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
 
 struct FreeStb {
@@ -142,21 +144,40 @@ int CheckedSize(std::span<const uint8_t> bytes, const std::string& name) {
   return static_cast<int>(bytes.size());
 }
 
-DecodedImage DecodeByStb(const ImageHeader& header, std::span<const uint8_t> bytes,
-                         const std::string& name) {
-  CheckComplete(header, bytes, name);
-  int width = 0, height = 0, channels = 0;
-  const std::unique_ptr<uint8_t, FreeStb> pixels(
-      stbi_load_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels, 3));
-  if (!pixels) FailDecoding(name, StbProblem());
-  if (width != header.width || height != header.height) {
-    FailDecoding(name, "its size is not what its header says");
+/// All formats but JPEG.
+class StbReader final : public ImageReader {
+ public:
+  StbReader(std::span<const uint8_t> bytes, const std::string& name, ImageFormat format)
+      : bytes_(bytes), name_(name) {
+    int width = 0, height = 0, channels = 0;
+    if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
+        0) {
+      FailDecoding(name, StbProblem());
+    }
+    // A negative height: a BMP's rows from the top.
+    header_ = {.format = format, .width = width, .height = std::abs(int64_t{height})};
   }
-  return {width,
-          height,
-          {0, 0, width, height},
-          {pixels.get(), pixels.get() + int64_t{width} * height * 3}};
-}
+
+  void Decode(int reduction, const ImageRegion& region, const RowSink& sink) override {
+    assert(reduction == 1);
+    static_cast<void>(reduction);
+    CheckComplete(header_, bytes_, name_);
+    int width = 0, height = 0, channels = 0;
+    const std::unique_ptr<uint8_t, FreeStb> pixels(stbi_load_from_memory(
+        bytes_.data(), CheckedSize(bytes_, name_), &width, &height, &channels, kChannels));
+    if (!pixels) FailDecoding(name_, StbProblem());
+    if (width != header_.width || height != header_.height) {
+      FailDecoding(name_, "its size is not what its header says");
+    }
+    for (int64_t y = region.top; y < region.top + region.height; ++y) {
+      sink(pixels.get() + (y * width + region.left) * kChannels);
+    }
+  }
+
+ private:
+  std::span<const uint8_t> bytes_;
+  std::string name_;
+};
 
 }  // namespace
 
@@ -165,34 +186,42 @@ void FailDecoding(const std::string& name, const std::string& problem) {
               "replace or remove it, or go on without it by --on-bad-image skip");
 }
 
-ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
-                            int64_t max_pixels) {
-  ImageHeader header;
-  header.format = DetectFormat(bytes, name);
-  if (header.format == ImageFormat::kJpeg) {
-    header = ReadJpegHeader(bytes, name);
+std::unique_ptr<ImageReader> OpenImage(std::span<const uint8_t> bytes, const std::string& name,
+                                       int64_t max_pixels) {
+  const ImageFormat format = DetectFormat(bytes, name);
+  std::unique_ptr<ImageReader> reader;
+  if (format == ImageFormat::kJpeg) {
+    reader = OpenJpeg(bytes, name);
   } else {
-    int width = 0, height = 0, channels = 0;
-    if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
-        0) {
-      FailDecoding(name, StbProblem());
-    }
-    header.width = width;
-    header.height = std::abs(int64_t{height});  // negative: a BMP's rows from the top
+    reader = std::make_unique<StbReader>(bytes, name, format);
   }
+  const ImageHeader& header = reader->header();
   if (header.width <= 0 || header.height <= 0) FailDecoding(name, "it has no pixels");
   if (header.width > max_pixels / header.height) {
     FailDecoding(name, fmt::format("its {}x{} pixels are more than --max-pixels {}", header.width,
                                    header.height, max_pixels));
   }
-  return header;
+  return reader;
+}
+
+ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
+                            int64_t max_pixels) {
+  return OpenImage(bytes, name, max_pixels)->header();
 }
 
 DecodedImage DecodeImage(std::span<const uint8_t> bytes, const std::string& name,
                          const DecodeOptions& options, int64_t max_pixels) {
-  const ImageHeader header = ReadImageHeader(bytes, name, max_pixels);
-  return header.format == ImageFormat::kJpeg ? DecodeJpeg(bytes, name, options)
-                                             : DecodeByStb(header, bytes, name);
+  const std::unique_ptr<ImageReader> reader = OpenImage(bytes, name, max_pixels);
+  const ImageHeader& header = reader->header();
+  const int reduction = header.format == ImageFormat::kJpeg ? options.reduction : 1;
+  DecodedImage image{.full_width = (header.width + reduction - 1) / reduction,
+                     .full_height = (header.height + reduction - 1) / reduction};
+  image.part = options.region.value_or(ImageRegion{0, 0, image.full_width, image.full_height});
+  image.pixels.reserve(static_cast<size_t>(image.part.width * image.part.height * kChannels));
+  reader->Decode(reduction, image.part, [&image](const uint8_t* pixels) {
+    image.pixels.insert(image.pixels.end(), pixels, pixels + image.part.width * kChannels);
+  });
+  return image;
 }
 
 }  // namespace thinwire
