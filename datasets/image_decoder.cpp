@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
-#include <algorithm>
+#include <array>
 #include <cassert>
 #include <cctype>
 #include <climits>
@@ -90,13 +90,17 @@ void CheckBmp(std::span<const uint8_t> bytes, const std::string& name, int64_t w
   }
 }
 
-/// Nor does it miss rows of a PNM file.
-void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const ImageHeader& header) {
-  // Kind, width, height and largest value, set apart by white space and comments, then one more
-  // byte of white space and the pixels.
-  size_t at = 2;
-  int64_t largest = 0;
-  for (int i = 0; i < 3; ++i) {
+struct PnmHeader {
+  std::array<int64_t, 3> numbers = {};  // width, height and largest value
+  size_t pixels_at = 0;
+};
+
+/// Reads it as stb_image does, whose numbers may overflow.
+PnmHeader ReadPnmHeader(std::span<const uint8_t> bytes, const std::string& name) {
+  constexpr int64_t kMost = 1 << 24;  // stb_image's limit on a side
+  PnmHeader header;
+  size_t at = 2;  // kind, numbers set apart by white space and comments, one more white space
+  for (int64_t& number : header.numbers) {
     while (at < bytes.size() && (std::isspace(bytes[at]) != 0 || bytes[at] == '#')) {
       if (bytes[at] == '#') {
         while (at < bytes.size() && bytes[at] != '\n' && bytes[at] != '\r') ++at;
@@ -104,15 +108,23 @@ void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const Ima
         ++at;
       }
     }
-    for (largest = 0; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
-      largest = std::min<int64_t>(largest * 10 + (bytes[at] - '0'), INT_MAX);
+    for (; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
+      number = number * 10 + (bytes[at] - '0');
+      if (number > kMost) FailDecoding(name, "it promises more than any image has");
     }
   }
-  // stb_image reads behind the pixels of those that have two bytes a value.
+  header.pixels_at = at + 1;
+  return header;
+}
+
+/// stb_image does not miss rows of a PNM file, and reads behind the pixels of those that have two
+/// bytes a value.
+void CheckPnm(std::span<const uint8_t> bytes, const std::string& name) {
+  const auto [numbers, pixels_at] = ReadPnmHeader(bytes, name);
+  const auto [width, height, largest] = numbers;
   if (largest < 1 || largest > 255) FailDecoding(name, "its values are not of 8 bits");
   const int64_t pixel_bytes = bytes[1] == '6' ? 3 : 1;
-  if (static_cast<int64_t>(at) + 1 + header.width * header.height * pixel_bytes >
-      std::ssize(bytes)) {
+  if (static_cast<int64_t>(pixels_at) + width * height * pixel_bytes > std::ssize(bytes)) {
     FailDecoding(name, "its data end early");
   }
 }
@@ -128,7 +140,7 @@ void CheckComplete(const ImageHeader& header, std::span<const uint8_t> bytes,
       if (bytes.back() != ';' && bytes.back() != 0) FailDecoding(name, "its data end early");
       return;
     case ImageFormat::kPnm:
-      return CheckPnm(bytes, name, header);
+      return CheckPnm(bytes, name);
     case ImageFormat::kJpeg:
       return;
   }
@@ -149,6 +161,7 @@ class StbReader final : public ImageReader {
  public:
   StbReader(std::span<const uint8_t> bytes, const std::string& name, ImageFormat format)
       : bytes_(bytes), name_(name) {
+    if (format == ImageFormat::kPnm) ReadPnmHeader(bytes, name);
     int width = 0, height = 0, channels = 0;
     if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
         0) {

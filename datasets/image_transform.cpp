@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "datasets/random_operations.h"
 #include "datasets/resample.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
@@ -131,6 +132,16 @@ ImageTransform::ImageTransform(const ImageOptions& image, const AugmentationOpti
   };
   check("crop-scale", augmentation.crop_scale, 1);
   check("crop-ratio", augmentation.crop_ratio, 100);
+  if (augmentation.randaugment_operations < 0 || augmentation.randaugment_magnitude < 0 ||
+      augmentation.randaugment_magnitude > kMostMagnitude) {
+    FailUsage(fmt::format("randaugment is {},{}", augmentation.randaugment_operations,
+                          augmentation.randaugment_magnitude),
+              fmt::format("give the number of operations and their strength, 0 to {}, as 2,9",
+                          kMostMagnitude));
+  }
+  if (!(augmentation.color_jitter >= 0 && augmentation.color_jitter <= 1)) {
+    FailUsage(fmt::format("color-jitter is {}", augmentation.color_jitter), "choose 0 to 1");
+  }
   if (augmentation.crop_padding != 0 || augmentation.cutout != 0) {
     FailUsage("crop-padding and cutout are for images of one size, and these are of many",
               "leave them out");
@@ -190,6 +201,10 @@ void ImageTransform::Apply(std::span<const uint8_t> bytes, const std::string& na
   int64_t width = reader->header().width, height = reader->header().height;
   if (Orientation(exif).transposed) std::swap(width, height);
   DecodeSquare(*reader, exif, CropOf(width, height, epoch, index), output, scratch);
+  for (const auto& [operation, magnitude] :
+       DrawOperations(augmentation_, image_.size, seed_, epoch, index)) {
+    ApplyOperation(operation, magnitude, image_.size, output, scratch.turned);
+  }
 }
 
 void ImageTransform::Apply(std::span<const uint8_t> bytes, const std::string& name, int64_t epoch,
