@@ -62,6 +62,10 @@ Augmenter::Augmenter(int64_t height, int64_t width, int64_t channels,
                           options.crop_padding, height, width),
               fmt::format("choose 0 to {}", side));
   }
+  if (options.randaugment_operations != 0 || options.color_jitter != 0) {
+    FailUsage("randaugment and color-jitter are for images that are decoded, and these are stored",
+              "leave them out");
+  }
   if (options.cutout < 0 || options.cutout > 2 * side) {
     FailUsage(
         fmt::format("a cutout of {} does not suit images of {}x{}", options.cutout, height, width),

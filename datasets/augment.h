@@ -19,7 +19,12 @@ struct AugmentationOptions {
   bool random_resized_crop = false;
   std::array<double, 2> crop_scale = {0.08, 1};           // its share of the image's area
   std::array<double, 2> crop_ratio = {3.0 / 4, 4.0 / 3};  // its width by its height
+  /// Encoded images only: RandAugment's number of operations an image, 0 for none, and their
+  /// strength, 0 to kMostMagnitude.
+  int64_t randaugment_operations = 0, randaugment_magnitude = 9;
+  double color_jitter = 0;  // encoded images only; see DrawOperations
 };
+inline constexpr int64_t kMostMagnitude = 30;
 
 /// Every byte's normalised value, (byte / 255 - mean) / deviation: [channels, 256].
 /// @throws Error (usage) unless there are as many means and positive deviations as channels.

@@ -9,8 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <new>
-#include <numeric>
-#include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <system_error>
@@ -18,14 +17,13 @@
 #include <utility>
 #include <vector>
 
-#include "datasets/image_transform.h"
+#include "datasets/batch_order.h"
+#include "datasets/image_maker.h"
 #include "kernels/error.h"
-#include "kernels/random.h"
 
 namespace thinwire {
 namespace {
 
-constexpr uint64_t kOrderKey = 0x6f726465723a3a31;  // keeps apart from other uses of a seed
 constexpr int32_t kPaddingLabel = -1;
 
 void CheckRange(const char* what, int64_t value, int64_t low, int64_t high) {
@@ -34,8 +32,8 @@ void CheckRange(const char* what, int64_t value, int64_t low, int64_t high) {
               fmt::format("choose {} to {}", low, high), Error::Kind::kUsage);
 }
 
-/// Checked before anything is allocated. @returns the number of batches in an epoch.
-int64_t CheckOptions(const Dataset& dataset, const PipelineOptions& options) {
+/// Checked before anything is allocated.
+BatchOrderOptions CheckOptions(const Dataset& dataset, const PipelineOptions& options) {
   assert(dataset.encoded ? dataset.encoded->count() == dataset.count
                          : std::ssize(dataset.images) == dataset.count * dataset.image_bytes());
   assert(std::ssize(dataset.labels) == dataset.count);
@@ -52,60 +50,27 @@ int64_t CheckOptions(const Dataset& dataset, const PipelineOptions& options) {
                             dataset.name, dataset.count, options.batch_size, options.ranks),
                 "lower --batch-size", Error::Kind::kUsage);
   }
-  return (dataset.count + (options.drop_last ? 0 : global_batch - 1)) / global_batch;
+  return {.batch_size = options.batch_size,
+          .shuffle = options.shuffle,
+          .drop_last = options.drop_last,
+          .seed = options.seed,
+          .rank = options.rank,
+          .ranks = options.ranks};
 }
 
-/// Encoded images are delivered as images.
-PipelineOptions WhatCanBeDelivered(PipelineOptions options, const Dataset& dataset) {
-  if (dataset.encoded) options.deliver_bytes = false;
-  return options;
+/// How many images a thread takes at a time: one that has to be decoded, or as many small ones as
+/// are worth the trouble.
+int64_t PieceSize(const Dataset& dataset) {
+  constexpr int64_t kBytes = 1 << 16;
+  return dataset.encoded ? 1 : std::max<int64_t>(1, kBytes / dataset.image_bytes());
 }
 
-/// Fisher and Yates' shuffle of 0, …, n - 1: a pure function of (seed, epoch).
-void Shuffle(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
-  std::iota(order.begin(), order.end(), 0u);
-  RandomStream random(seed ^ kOrderKey, static_cast<uint64_t>(epoch));
-  for (size_t i = order.size() - 1; i > 0; --i) {
-    std::swap(order[i], order[random.Below(static_cast<uint32_t>(i + 1))]);
-  }
+/// One that the trainer reads, and enough others to keep all threads busy.
+size_t SlotCount(const PipelineOptions& options, int64_t piece_size) {
+  const int64_t pieces = (options.batch_size + piece_size - 1) / piece_size;
+  const int64_t busy = (options.threads + pieces - 1) / pieces;
+  return static_cast<size_t>(std::max(options.prefetch, busy)) + 1;
 }
-
-/// Makes a batch's images from those of a data set. Workers share one, each with its own scratch.
-class ImageMaker {
- public:
-  ImageMaker(const Dataset& dataset, const PipelineOptions& options) : dataset_(dataset) {
-    if (dataset.encoded) {
-      transform_.emplace(dataset.image_options, options.augmentation, options.normalization,
-                         options.seed);
-    } else {
-      augmenter_.emplace(dataset.height, dataset.width, dataset.channels, options.normalization,
-                         options.augmentation, options.seed);
-    }
-  }
-
-  struct Scratch {
-    std::vector<uint8_t> bytes;
-    ImageTransform::Scratch transform;
-  };
-
-  /// @throws Error for an image that cannot be decoded.
-  void Make(int64_t epoch, int64_t index, float* image, Scratch& scratch) const {
-    if (augmenter_) {
-      augmenter_->Apply(augmenter_->Draw(epoch, index), dataset_.image(index), image);
-      return;
-    }
-    const std::span<const uint8_t> bytes = dataset_.encoded->Read(index, scratch.bytes);
-    transform_->Apply(bytes, dataset_.encoded->name(index), epoch, index, image, scratch.transform);
-  }
-
-  /// Null for encoded images.
-  const Augmenter* augmenter() const { return augmenter_ ? &*augmenter_ : nullptr; }
-
- private:
-  const Dataset& dataset_;
-  std::optional<Augmenter> augmenter_;       // of stored images
-  std::optional<ImageTransform> transform_;  // of encoded ones
-};
 
 /// One batch's memory.
 struct Slot {
@@ -114,40 +79,57 @@ struct Slot {
   std::vector<uint8_t> bytes;
   std::vector<Augmentation> augmentations;
   std::vector<int32_t> labels;
+  std::vector<std::string> problems;  // of each row that could not be read
   std::vector<std::string> unreadable;
-  ImageMaker::Scratch scratch;
   Batch batch;
-  int64_t filled = -1;       // the number of the batch that is ready in it
-  std::exception_ptr error;  // or what went wrong with that batch
+
+  // Guarded by the workers' mutex:
+  int64_t number = -1;     // of the batch that is in it
+  int64_t untaken = 0;     // the first row that no thread has begun
+  int64_t unfinished = 0;  // rows
+  bool filled = false;
+  int64_t error_row = -1;
+  std::exception_ptr error;  // what went wrong with the batch, in its first row of that kind
+};
+
+/// Rows of a batch for one thread to make.
+struct Piece {
+  Slot& slot;
+  int64_t begin, end;
 };
 
 }  // namespace
 
 // Batches are numbered 0, 1, 2, … from where the pipeline starts; batch n lives in slot
-// n mod slots. A worker takes the next number as soon as its slot is free.
+// n mod slots. Workers share one batch after another, a piece at a time, and begin the next as soon
+// as its slot is free.
 struct BatchPipeline::Workers {
   Workers(const Dataset& dataset, const PipelineOptions& options, int64_t first_epoch,
           int64_t first_index);
   Batch Next(const std::function<void()>& while_waiting);
   void Run(const std::stop_token& stop);
+  bool HasWork();
+  Piece TakePiece();
   void Assign(int64_t number, Slot& slot);
-  void Fill(Slot& slot) const;
+  void Fill(const Piece& piece, ImageMaker::Scratch& scratch);
+  void FillRow(Slot& slot, int64_t i, ImageMaker::Scratch& scratch) const;
+  void Finish(Slot& slot) const;
+  void ReplaceUnreadable(Slot& slot) const;
   Slot& SlotOf(int64_t number) { return slots[static_cast<size_t>(number) % slots.size()]; }
 
   const Dataset& dataset;
   const PipelineOptions options;
-  const int64_t batches_per_epoch;
+  BatchOrder order;  // what follows needs its options checked
   const int64_t first_epoch, first_index;
   const int64_t image_size;  // values
+  const int64_t piece_size;  // rows
   const ImageMaker maker;
 
   std::mutex mutex;  // guards all that follows, but for the content of slots being filled or read
-  std::condition_variable_any room;  // a slot became free
+  std::condition_variable_any work;  // there is some
   std::condition_variable ready;     // a slot became filled
   std::vector<Slot> slots;
-  std::vector<uint32_t> order;  // of the images in order_epoch
-  int64_t order_epoch = -1;
-  int64_t taken = 0;      // batches that workers have begun
+  int64_t begun = 0;      // batches that workers have begun
   int64_t delivered = 0;  // batches that Next has returned; all but the last are free again
 
   std::vector<std::jthread> threads;  // last, so that they stop before the rest goes
@@ -156,20 +138,20 @@ struct BatchPipeline::Workers {
 BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& options,
                                 int64_t first_epoch, int64_t first_index)
     : dataset(dataset),
-      options(WhatCanBeDelivered(options, dataset)),
-      batches_per_epoch(CheckOptions(dataset, options)),
+      options(options),
+      order(dataset.count, CheckOptions(dataset, options)),
       first_epoch(first_epoch),
       first_index(first_index),
       image_size(dataset.image_bytes()),
-      maker(dataset, options),
-      slots(static_cast<size_t>(std::max<int64_t>(options.prefetch, options.threads)) + 1),
-      order(static_cast<size_t>(dataset.count)) {
+      piece_size(PieceSize(dataset)),
+      maker(dataset, options.augmentation, options.normalization, options.seed),
+      slots(SlotCount(options, piece_size)) {
   CheckRange("epoch to start at", first_epoch, 0, int64_t{1} << 31);
-  CheckRange("batch to start at", first_index, 0, batches_per_epoch);
-  std::iota(order.begin(), order.end(), 0u);
+  CheckRange("batch to start at", first_index, 0, order.batches_per_epoch());
   for (Slot& slot : slots) {
     slot.rows.reserve(static_cast<size_t>(options.batch_size));
     slot.labels.resize(static_cast<size_t>(options.batch_size));
+    slot.problems.resize(slot.labels.size());
     const auto size = static_cast<size_t>(options.batch_size * image_size);
     if (options.deliver_bytes) {
       slot.bytes.resize(size);
@@ -183,86 +165,109 @@ BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& o
   }
 }
 
+bool BatchPipeline::Workers::HasWork() {
+  if (begun > 0) {
+    const Slot& newest = SlotOf(begun - 1);
+    if (newest.untaken < newest.batch.rows) return true;
+  }
+  const int64_t in_use_from = std::max<int64_t>(delivered - 1, 0);
+  return begun < in_use_from + std::ssize(slots);
+}
+
+Piece BatchPipeline::Workers::TakePiece() {
+  if (begun == 0 || SlotOf(begun - 1).untaken == SlotOf(begun - 1).batch.rows) {
+    Assign(begun, SlotOf(begun));
+    ++begun;
+    work.notify_all();
+  }
+  Slot& slot = SlotOf(begun - 1);
+  const int64_t begin = slot.untaken;
+  slot.untaken = std::min(begin + piece_size, slot.batch.rows);
+  return {slot, begin, slot.untaken};
+}
+
 void BatchPipeline::Workers::Run(const std::stop_token& stop) {
+  ImageMaker::Scratch scratch;
   std::unique_lock lock(mutex);
-  const auto has_room = [this] {
-    const int64_t in_use_from = std::max<int64_t>(delivered - 1, 0);
-    return taken < in_use_from + std::ssize(slots);
-  };
-  while (room.wait(lock, stop, has_room) && !stop.stop_requested()) {
-    const int64_t number = taken++;
-    Slot& slot = SlotOf(number);
-    Assign(number, slot);
+  while (work.wait(lock, stop, [this] { return HasWork(); }) && !stop.stop_requested()) {
+    const Piece piece = TakePiece();
+    Slot& slot = piece.slot;
+    lock.unlock();
+    Fill(piece, scratch);
+    lock.lock();
+    slot.unfinished -= piece.end - piece.begin;
+    // A batch may have no rows, but it has one piece.
+    if (slot.unfinished > 0) continue;
     lock.unlock();
     try {
-      Fill(slot);
+      if (!slot.error) Finish(slot);
     } catch (...) {
       slot.error = std::current_exception();
     }
     lock.lock();
-    slot.filled = number;
+    slot.filled = true;
     ready.notify_one();
   }
 }
 
 void BatchPipeline::Workers::Assign(int64_t number, Slot& slot) {
-  const int64_t from_first_epoch = first_index + number;
+  const int64_t from_first_epoch = first_index + number, per_epoch = order.batches_per_epoch();
   Batch& batch = slot.batch;
-  batch.epoch = first_epoch + from_first_epoch / batches_per_epoch;
-  batch.index = from_first_epoch % batches_per_epoch;
-  batch.last_of_epoch = batch.index + 1 == batches_per_epoch;
-  if (options.shuffle && batch.epoch != order_epoch) {
-    Shuffle(options.seed, batch.epoch, order);
-    order_epoch = batch.epoch;
-  }
-  const int64_t begin =
-      std::min((batch.index * options.ranks + options.rank) * options.batch_size, dataset.count);
-  batch.rows = std::min(options.batch_size, dataset.count - begin);
-  slot.rows.assign(order.begin() + begin, order.begin() + begin + batch.rows);
+  batch.epoch = first_epoch + from_first_epoch / per_epoch;
+  batch.index = from_first_epoch % per_epoch;
+  batch.last_of_epoch = batch.index + 1 == per_epoch;
+  const std::span<const uint32_t> rows = order.Rows(batch.epoch, batch.index);
+  slot.rows.assign(rows.begin(), rows.end());
+  batch.rows = std::ssize(rows);
+  slot.number = number;
+  slot.untaken = 0;
+  slot.unfinished = batch.rows;
+  slot.filled = false;
 }
 
-void BatchPipeline::Workers::Fill(Slot& slot) const {
-  slot.unreadable.clear();
-  std::vector<int64_t> bad;
-  int64_t good = -1;  // the first row that is
-  for (int64_t i = 0; i < slot.batch.rows; ++i) {
-    const uint32_t row = slot.rows[static_cast<size_t>(i)];
-    int32_t& label = slot.labels[static_cast<size_t>(i)];
-    label = dataset.labels[row];
-    if (label < 0 || label >= dataset.classes) {
-      throw Error(fmt::format("cannot make a batch: image {} of the data set {} has label {}, and "
-                              "there are {} classes",
-                              row, dataset.name, label, dataset.classes),
-                  "check the data set's files");
-    }
-    if (options.deliver_bytes) {
-      slot.augmentations[static_cast<size_t>(i)] = maker.augmenter()->Draw(slot.batch.epoch, row);
-      std::copy_n(dataset.image(row), image_size, slot.bytes.data() + i * image_size);
-      continue;
-    }
+void BatchPipeline::Workers::Fill(const Piece& piece, ImageMaker::Scratch& scratch) {
+  for (int64_t i = piece.begin; i < piece.end; ++i) {
     try {
-      maker.Make(slot.batch.epoch, row, slot.images.data() + i * image_size, slot.scratch);
-      if (good < 0) good = i;
-    } catch (const Error& error) {
-      if (!dataset.image_options.skip_unreadable) throw;
-      slot.unreadable.emplace_back(error.what());
-      label = kPaddingLabel;
-      bad.push_back(i);
+      FillRow(piece.slot, i, scratch);
+    } catch (...) {
+      // That of the first row counts, whichever thread comes first.
+      const std::lock_guard lock(mutex);
+      Slot& slot = piece.slot;
+      if (slot.error && slot.error_row < i) continue;
+      slot.error = std::current_exception();
+      slot.error_row = i;
     }
   }
-  if (good < 0 && !bad.empty() && options.drop_last) {
-    throw Error(fmt::format("none of a batch's {} images can be decoded; the first: {}", bad.size(),
-                            slot.unreadable.front()),
-                "");
+}
+
+void BatchPipeline::Workers::FillRow(Slot& slot, int64_t i, ImageMaker::Scratch& scratch) const {
+  const auto at = static_cast<size_t>(i);
+  const uint32_t row = slot.rows[at];
+  int32_t& label = slot.labels[at];
+  label = dataset.labels[row];
+  if (label < 0 || label >= dataset.classes) {
+    throw Error(fmt::format("cannot make a batch: image {} of the data set {} has label {}, and "
+                            "there are {} classes",
+                            row, dataset.name, label, dataset.classes),
+                "check the data set's files");
   }
-  for (const int64_t i : bad) {
-    float* const image = slot.images.data() + i * image_size;
-    if (good < 0) {
-      std::fill_n(image, image_size, 0.0f);
+  slot.problems[at].clear();
+  try {
+    if (options.deliver_bytes) {
+      slot.augmentations[at] =
+          maker.Make(slot.batch.epoch, row, slot.bytes.data() + i * image_size, scratch);
     } else {
-      std::copy_n(slot.images.data() + good * image_size, image_size, image);
+      maker.Make(slot.batch.epoch, row, slot.images.data() + i * image_size, scratch);
     }
+  } catch (const Error& error) {
+    if (!dataset.image_options.skip_unreadable) throw;
+    slot.problems[at] = error.what();
+    label = kPaddingLabel;
   }
+}
+
+void BatchPipeline::Workers::Finish(Slot& slot) const {
+  ReplaceUnreadable(slot);
   std::fill(slot.labels.begin() + slot.batch.rows, slot.labels.end(), kPaddingLabel);
   if (options.deliver_bytes) {
     const size_t rows = slot.rows.size();
@@ -276,17 +281,48 @@ void BatchPipeline::Workers::Fill(Slot& slot) const {
   slot.batch.unreadable = slot.unreadable;
 }
 
+void BatchPipeline::Workers::ReplaceUnreadable(Slot& slot) const {
+  slot.unreadable.clear();
+  const auto problems = std::span(slot.problems).first(slot.rows.size());
+  int64_t good = 0;  // the first row that is, if any
+  while (good < slot.batch.rows && !problems[static_cast<size_t>(good)].empty()) ++good;
+  for (int64_t i = 0; i < slot.batch.rows; ++i) {
+    const std::string& problem = problems[static_cast<size_t>(i)];
+    if (problem.empty()) continue;
+    slot.unreadable.push_back(problem);
+    const auto replace = [&](auto& values) {
+      if (good < slot.batch.rows) {
+        std::copy_n(values.begin() + good * image_size, image_size,
+                    values.begin() + i * image_size);
+      } else {
+        std::fill_n(values.begin() + i * image_size, image_size, 0);
+      }
+    };
+    if (options.deliver_bytes) {
+      slot.augmentations[static_cast<size_t>(i)] = {};
+      replace(slot.bytes);
+    } else {
+      replace(slot.images);
+    }
+  }
+  if (good == slot.batch.rows && good > 0 && options.drop_last) {
+    throw Error(fmt::format("none of a batch's {} images can be decoded; the first: {}", good,
+                            slot.unreadable.front()),
+                "");
+  }
+}
+
 Batch BatchPipeline::Workers::Next(const std::function<void()>& while_waiting) {
   std::unique_lock lock(mutex);
   const int64_t number = delivered;
   Slot& slot = SlotOf(number);
-  const auto is_filled = [&] { return slot.filled == number; };
+  const auto is_filled = [&] { return slot.number == number && slot.filled; };
   while (!ready.wait_for(lock, std::chrono::seconds(1), is_filled)) {
     if (while_waiting) while_waiting();
   }
   if (slot.error) std::rethrow_exception(slot.error);
   ++delivered;
-  room.notify_one();
+  work.notify_one();
   return slot.batch;
 }
 
@@ -311,7 +347,7 @@ Batch BatchPipeline::Next(const std::function<void()>& while_waiting) {
 }
 
 const PipelineOptions& BatchPipeline::options() const { return workers_->options; }
-const Augmenter& BatchPipeline::augmenter() const { return *workers_->maker.augmenter(); }
-int64_t BatchPipeline::batches_per_epoch() const { return workers_->batches_per_epoch; }
+const ImageMaker& BatchPipeline::image_maker() const { return workers_->maker; }
+int64_t BatchPipeline::batches_per_epoch() const { return workers_->order.batches_per_epoch(); }
 
 }  // namespace thinwire

@@ -1,5 +1,5 @@
-// Worker threads that shuffle, decode, augment and normalise whole batches ahead of the training
-// loop.
+// Worker threads that shuffle, decode, augment and normalise batches ahead of the training loop,
+// all of them at one batch after another.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
+#include "datasets/image_maker.h"
 
 namespace thinwire {
 
@@ -21,12 +22,12 @@ struct PipelineOptions {
   AugmentationOptions augmentation = {};
   Normalization normalization = {};
   /// Whether batches are bytes with what is to be done to them (ImageAugmentation), not images.
-  /// Those of encoded images never are.
+  /// Of encoded images they are decoded, cropped and flipped, and left to be normalised.
   bool deliver_bytes = false;
   uint64_t seed = 0;
   int64_t rank = 0, ranks = 1;
   int threads = 1;
-  int64_t prefetch = 2;  // batches that are ready ahead; at least one for each thread is
+  int64_t prefetch = 2;  // batches that are ready ahead, or more if threads had to idle
 };
 
 /// One batch; the memory belongs to the pipeline and is valid until the next call of Next.
@@ -64,8 +65,7 @@ class BatchPipeline {
   Batch Next(const std::function<void()>& while_waiting = {});
   int64_t batches_per_epoch() const;
   const PipelineOptions& options() const;
-  /// What is done to stored images. @pre they are not encoded.
-  const Augmenter& augmenter() const;
+  const ImageMaker& image_maker() const;
 
  private:
   struct Workers;

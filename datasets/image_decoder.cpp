@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
-#include <algorithm>
+#include <array>
+#include <cassert>
 #include <cctype>
 #include <climits>
 #include <cstdlib>
@@ -18,6 +19,7 @@
 namespace thinwire {
 namespace {
 
+constexpr int kChannels = 3;
 constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
 
 struct FreeStb {
@@ -88,13 +90,17 @@ void CheckBmp(std::span<const uint8_t> bytes, const std::string& name, int64_t w
   }
 }
 
-/// Nor does it miss rows of a PNM file.
-void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const ImageHeader& header) {
-  // Kind, width, height and largest value, set apart by white space and comments, then one more
-  // byte of white space and the pixels.
-  size_t at = 2;
-  int64_t largest = 0;
-  for (int i = 0; i < 3; ++i) {
+struct PnmHeader {
+  std::array<int64_t, 3> numbers = {};  // width, height and largest value
+  size_t pixels_at = 0;
+};
+
+/// Reads it as stb_image does, whose numbers may overflow.
+PnmHeader ReadPnmHeader(std::span<const uint8_t> bytes, const std::string& name) {
+  constexpr int64_t kMost = 1 << 24;  // stb_image's limit on a side
+  PnmHeader header;
+  size_t at = 2;  // kind, numbers set apart by white space and comments, one more white space
+  for (int64_t& number : header.numbers) {
     while (at < bytes.size() && (std::isspace(bytes[at]) != 0 || bytes[at] == '#')) {
       if (bytes[at] == '#') {
         while (at < bytes.size() && bytes[at] != '\n' && bytes[at] != '\r') ++at;
@@ -102,15 +108,23 @@ void CheckPnm(std::span<const uint8_t> bytes, const std::string& name, const Ima
         ++at;
       }
     }
-    for (largest = 0; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
-      largest = std::min<int64_t>(largest * 10 + (bytes[at] - '0'), INT_MAX);
+    for (; at < bytes.size() && std::isdigit(bytes[at]) != 0; ++at) {
+      number = number * 10 + (bytes[at] - '0');
+      if (number > kMost) FailDecoding(name, "it promises more than any image has");
     }
   }
-  // stb_image reads behind the pixels of those that have two bytes a value.
+  header.pixels_at = at + 1;
+  return header;
+}
+
+/// stb_image does not miss rows of a PNM file, and reads behind the pixels of those that have two
+/// bytes a value.
+void CheckPnm(std::span<const uint8_t> bytes, const std::string& name) {
+  const auto [numbers, pixels_at] = ReadPnmHeader(bytes, name);
+  const auto [width, height, largest] = numbers;
   if (largest < 1 || largest > 255) FailDecoding(name, "its values are not of 8 bits");
   const int64_t pixel_bytes = bytes[1] == '6' ? 3 : 1;
-  if (static_cast<int64_t>(at) + 1 + header.width * header.height * pixel_bytes >
-      std::ssize(bytes)) {
+  if (static_cast<int64_t>(pixels_at) + width * height * pixel_bytes > std::ssize(bytes)) {
     FailDecoding(name, "its data end early");
   }
 }
@@ -126,7 +140,7 @@ void CheckComplete(const ImageHeader& header, std::span<const uint8_t> bytes,
       if (bytes.back() != ';' && bytes.back() != 0) FailDecoding(name, "its data end early");
       return;
     case ImageFormat::kPnm:
-      return CheckPnm(bytes, name, header);
+      return CheckPnm(bytes, name);
     case ImageFormat::kJpeg:
       return;
   }
@@ -142,21 +156,41 @@ int CheckedSize(std::span<const uint8_t> bytes, const std::string& name) {
   return static_cast<int>(bytes.size());
 }
 
-DecodedImage DecodeByStb(const ImageHeader& header, std::span<const uint8_t> bytes,
-                         const std::string& name) {
-  CheckComplete(header, bytes, name);
-  int width = 0, height = 0, channels = 0;
-  const std::unique_ptr<uint8_t, FreeStb> pixels(
-      stbi_load_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels, 3));
-  if (!pixels) FailDecoding(name, StbProblem());
-  if (width != header.width || height != header.height) {
-    FailDecoding(name, "its size is not what its header says");
+/// All formats but JPEG.
+class StbReader final : public ImageReader {
+ public:
+  StbReader(std::span<const uint8_t> bytes, const std::string& name, ImageFormat format)
+      : bytes_(bytes), name_(name) {
+    if (format == ImageFormat::kPnm) ReadPnmHeader(bytes, name);
+    int width = 0, height = 0, channels = 0;
+    if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
+        0) {
+      FailDecoding(name, StbProblem());
+    }
+    // A negative height: a BMP's rows from the top.
+    header_ = {.format = format, .width = width, .height = std::abs(int64_t{height})};
   }
-  return {width,
-          height,
-          {0, 0, width, height},
-          {pixels.get(), pixels.get() + int64_t{width} * height * 3}};
-}
+
+  void Decode(int reduction, const ImageRegion& region, const RowSink& sink) override {
+    assert(reduction == 1);
+    static_cast<void>(reduction);
+    CheckComplete(header_, bytes_, name_);
+    int width = 0, height = 0, channels = 0;
+    const std::unique_ptr<uint8_t, FreeStb> pixels(stbi_load_from_memory(
+        bytes_.data(), CheckedSize(bytes_, name_), &width, &height, &channels, kChannels));
+    if (!pixels) FailDecoding(name_, StbProblem());
+    if (width != header_.width || height != header_.height) {
+      FailDecoding(name_, "its size is not what its header says");
+    }
+    for (int64_t y = region.top; y < region.top + region.height; ++y) {
+      sink(pixels.get() + (y * width + region.left) * kChannels);
+    }
+  }
+
+ private:
+  std::span<const uint8_t> bytes_;
+  std::string name_;
+};
 
 }  // namespace
 
@@ -165,34 +199,42 @@ void FailDecoding(const std::string& name, const std::string& problem) {
               "replace or remove it, or go on without it by --on-bad-image skip");
 }
 
-ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
-                            int64_t max_pixels) {
-  ImageHeader header;
-  header.format = DetectFormat(bytes, name);
-  if (header.format == ImageFormat::kJpeg) {
-    header = ReadJpegHeader(bytes, name);
+std::unique_ptr<ImageReader> OpenImage(std::span<const uint8_t> bytes, const std::string& name,
+                                       int64_t max_pixels) {
+  const ImageFormat format = DetectFormat(bytes, name);
+  std::unique_ptr<ImageReader> reader;
+  if (format == ImageFormat::kJpeg) {
+    reader = OpenJpeg(bytes, name);
   } else {
-    int width = 0, height = 0, channels = 0;
-    if (stbi_info_from_memory(bytes.data(), CheckedSize(bytes, name), &width, &height, &channels) ==
-        0) {
-      FailDecoding(name, StbProblem());
-    }
-    header.width = width;
-    header.height = std::abs(int64_t{height});  // negative: a BMP's rows from the top
+    reader = std::make_unique<StbReader>(bytes, name, format);
   }
+  const ImageHeader& header = reader->header();
   if (header.width <= 0 || header.height <= 0) FailDecoding(name, "it has no pixels");
   if (header.width > max_pixels / header.height) {
     FailDecoding(name, fmt::format("its {}x{} pixels are more than --max-pixels {}", header.width,
                                    header.height, max_pixels));
   }
-  return header;
+  return reader;
+}
+
+ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
+                            int64_t max_pixels) {
+  return OpenImage(bytes, name, max_pixels)->header();
 }
 
 DecodedImage DecodeImage(std::span<const uint8_t> bytes, const std::string& name,
                          const DecodeOptions& options, int64_t max_pixels) {
-  const ImageHeader header = ReadImageHeader(bytes, name, max_pixels);
-  return header.format == ImageFormat::kJpeg ? DecodeJpeg(bytes, name, options)
-                                             : DecodeByStb(header, bytes, name);
+  const std::unique_ptr<ImageReader> reader = OpenImage(bytes, name, max_pixels);
+  const ImageHeader& header = reader->header();
+  const int reduction = header.format == ImageFormat::kJpeg ? options.reduction : 1;
+  DecodedImage image{.full_width = (header.width + reduction - 1) / reduction,
+                     .full_height = (header.height + reduction - 1) / reduction};
+  image.part = options.region.value_or(ImageRegion{0, 0, image.full_width, image.full_height});
+  image.pixels.reserve(static_cast<size_t>(image.part.width * image.part.height * kChannels));
+  reader->Decode(reduction, image.part, [&image](const uint8_t* pixels) {
+    image.pixels.insert(image.pixels.end(), pixels, pixels + image.part.width * kChannels);
+  });
+  return image;
 }
 
 }  // namespace thinwire

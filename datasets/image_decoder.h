@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,28 +34,51 @@ struct DecodeOptions {
   std::optional<ImageRegion> region = {};
 };
 
-/// A rectangle of an image, 8-bit RGB interleaved, [height, width, 3].
+/// A part of an image, 8-bit RGB interleaved, [part.height, part.width, 3].
 struct DecodedImage {
   int64_t full_width = 0, full_height = 0;  // of the whole image, reduced
-  ImageRegion part = {};                    // what `pixels` holds of it: at least what was asked
+  ImageRegion part = {};
   std::vector<uint8_t> pixels = {};
 };
 
 /// Limit against files that are small and promise huge images.
 inline constexpr int64_t kDefaultMaxPixels = 100'000'000;
 
+/// Reads one image: what it is, then its pixels.
+///
+/// Grey is replicated; CMYK and YCCK become (255 - ink) * (255 - black) / 255, with inks stored
+/// inverted as Adobe does; transparency and colour profiles are ignored, and so is the Exif
+/// orientation. Of an animation the first picture is taken. The same pixels come out whatever the
+/// region.
+class ImageReader {
+ public:
+  /// Receives the rows of a region in order, each as 8-bit RGB of the region's columns that is gone
+  /// after the call.
+  using RowSink = std::function<void(const uint8_t* pixels)>;
+
+  virtual ~ImageReader() = default;
+  const ImageHeader& header() const { return header_; }
+  /// Decodes; once. @param region In pixels of the reduced image, within it.
+  /// @throws Error naming the file where data end early or do not decode. What libjpeg only warns
+  ///     about is an error if pixels were made up for it.
+  virtual void Decode(int reduction, const ImageRegion& region, const RowSink& sink) = 0;
+
+ protected:
+  ImageHeader header_;
+};
+
+/// @param bytes Outlive the reader.
 /// @param name For messages.
 /// @throws Error naming the file, if it is no image that is understood, is damaged, or has more
 ///     than `max_pixels`.
+std::unique_ptr<ImageReader> OpenImage(std::span<const uint8_t> bytes, const std::string& name,
+                                       int64_t max_pixels = kDefaultMaxPixels);
+
+/// The header alone. @throws Error as OpenImage.
 ImageHeader ReadImageHeader(std::span<const uint8_t> bytes, const std::string& name,
                             int64_t max_pixels = kDefaultMaxPixels);
 
-/// Decodes to RGB: grey is replicated; CMYK and YCCK become (255 - ink) * (255 - black) / 255, with
-/// inks stored inverted as Adobe does; transparency and colour profiles are ignored, and so is the
-/// Exif orientation. Of an animation the first picture is taken. The same pixels come out whatever
-/// the region.
-/// @throws Error as ReadImageHeader; also where data end early or do not decode. What libjpeg only
-///     warns about is an error if pixels were made up for it.
+/// Decodes into memory. @throws Error as OpenImage and ImageReader::Decode.
 DecodedImage DecodeImage(std::span<const uint8_t> bytes, const std::string& name,
                          const DecodeOptions& options = {}, int64_t max_pixels = kDefaultMaxPixels);
 

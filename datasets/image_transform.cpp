@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
+#include "datasets/random_operations.h"
 #include "datasets/resample.h"
 #include "kernels/error.h"
 #include "kernels/random.h"
@@ -130,17 +132,27 @@ ImageTransform::ImageTransform(const ImageOptions& image, const AugmentationOpti
   };
   check("crop-scale", augmentation.crop_scale, 1);
   check("crop-ratio", augmentation.crop_ratio, 100);
+  if (augmentation.randaugment_operations < 0 || augmentation.randaugment_magnitude < 0 ||
+      augmentation.randaugment_magnitude > kMostMagnitude) {
+    FailUsage(fmt::format("randaugment is {},{}", augmentation.randaugment_operations,
+                          augmentation.randaugment_magnitude),
+              fmt::format("give the number of operations and their strength, 0 to {}, as 2,9",
+                          kMostMagnitude));
+  }
+  if (!(augmentation.color_jitter >= 0 && augmentation.color_jitter <= 1)) {
+    FailUsage(fmt::format("color-jitter is {}", augmentation.color_jitter), "choose 0 to 1");
+  }
   if (augmentation.crop_padding != 0 || augmentation.cutout != 0) {
     FailUsage("crop-padding and cutout are for images of one size, and these are of many",
               "leave them out");
   }
 }
 
-ImageHeader ImageTransform::ReadHeader(std::span<const uint8_t> bytes,
-                                       const std::string& name) const {
-  ImageHeader header = ReadImageHeader(bytes, name, image_.max_pixels);
-  if (!image_.exif_orientation) header.orientation = 1;
-  return header;
+std::unique_ptr<ImageReader> ImageTransform::Open(std::span<const uint8_t> bytes,
+                                                  const std::string& name, int* orientation) const {
+  std::unique_ptr<ImageReader> reader = OpenImage(bytes, name, image_.max_pixels);
+  *orientation = image_.exif_orientation ? reader->header().orientation : 1;
+  return reader;
 }
 
 ImageCrop ImageTransform::CropOf(int64_t width, int64_t height, int64_t epoch,
@@ -151,10 +163,11 @@ ImageCrop ImageTransform::CropOf(int64_t width, int64_t height, int64_t epoch,
   return DrawCrop(width, height, image_.size, augmentation_, seed_, epoch, index);
 }
 
-void ImageTransform::DecodeSquare(std::span<const uint8_t> bytes, const std::string& name,
-                                  const ImageHeader& header, const ImageCrop& shown,
-                                  Scratch& scratch) const {
-  const ImageCrop crop = Orientation(header.orientation).Stored(shown, image_.size, header);
+void ImageTransform::DecodeSquare(ImageReader& reader, int exif, const ImageCrop& shown,
+                                  uint8_t* output, Scratch& scratch) const {
+  const ImageHeader& header = reader.header();
+  const Orientation orientation(exif);
+  const ImageCrop crop = orientation.Stored(shown, image_.size, header);
   const int reduction =
       scaled_decoding_ && header.format == ImageFormat::kJpeg ? Reduction(crop) : 1;
   const auto plan = [&](int64_t begin, int64_t length, int64_t resized, int64_t first) {
@@ -162,67 +175,59 @@ void ImageTransform::DecodeSquare(std::span<const uint8_t> bytes, const std::str
                           static_cast<double>(begin + length) / reduction, resized, first,
                           image_.size);
   };
-  const ResampleAxis x = plan(crop.left, crop.width, crop.resized_width, crop.square_left);
+  // The shown square's columns are the stored one's rows if it is transposed.
+  const bool flip_columns = orientation.columns_mirrored != (crop.flip && !orientation.transposed);
+  const bool flip_rows = orientation.rows_mirrored != (crop.flip && orientation.transposed);
+  ResampleAxis x = plan(crop.left, crop.width, crop.resized_width, crop.square_left);
+  if (flip_columns) x = Mirrored(std::move(x));
   const ResampleAxis y = plan(crop.top, crop.height, crop.resized_height, crop.square_top);
-  const ImageRegion region{x.first_input, y.first_input, x.last_input - x.first_input,
-                           y.last_input - y.first_input};
-  const DecodedImage decoded =
-      DecodeImage(bytes, name, {.reduction = reduction, .region = region}, image_.max_pixels);
-  const int64_t stride = decoded.part.width * kChannels;
-  const int64_t start =
-      (y.first_input - decoded.part.top) * stride + (x.first_input - decoded.part.left) * kChannels;
-  scratch.square.resize(static_cast<size_t>(image_.size * image_.size * kChannels));
-  Resample(x, y, decoded.pixels.data() + start, stride, scratch.square.data(), scratch.rows);
+  const int64_t size = image_.size;
+  if (orientation.transposed) scratch.turned.resize(static_cast<size_t>(size * size * kChannels));
+  Resampler resampler(x, y, flip_rows, orientation.transposed ? scratch.turned.data() : output,
+                      scratch.rows);
+  reader.Decode(reduction, {x.first_input, y.first_input, x.inputs(), y.inputs()},
+                [&resampler](const uint8_t* pixels) { resampler.Add(pixels); });
+  if (!orientation.transposed) return;
+  for (int64_t i = 0; i < size * size; ++i) {
+    const uint8_t* const pixel = scratch.turned.data() + (i % size * size + i / size) * kChannels;
+    std::copy_n(pixel, kChannels, output + i * kChannels);
+  }
 }
 
-template <typename T, typename Convert>
-void ImageTransform::Place(const ImageHeader& header, bool flip, const std::vector<uint8_t>& square,
-                           T* output, const Convert& convert) const {
-  const Orientation orientation(header.orientation);
-  const int64_t size = image_.size;
-  // Steps in the stored square for one row and one column of the shown one, and where it begins.
-  int64_t row_step = size * kChannels, column_step = kChannels, start = 0;
-  if (orientation.rows_mirrored) {
-    start += (size - 1) * row_step;
-    row_step = -row_step;
-  }
-  if (orientation.columns_mirrored) {
-    start += (size - 1) * column_step;
-    column_step = -column_step;
-  }
-  if (orientation.transposed) std::swap(row_step, column_step);
-  if (flip) {
-    start += (size - 1) * column_step;
-    column_step = -column_step;
-  }
-  for (int64_t y = 0; y < size; ++y) {
-    const uint8_t* pixel = square.data() + start + y * row_step;
-    for (int64_t x = 0; x < size; ++x, pixel += column_step, output += kChannels) {
-      for (int64_t c = 0; c < kChannels; ++c) output[c] = convert(c, pixel[c]);
-    }
+void ImageTransform::Apply(std::span<const uint8_t> bytes, const std::string& name, int64_t epoch,
+                           int64_t index, uint8_t* output, Scratch& scratch) const {
+  int exif = 1;
+  const std::unique_ptr<ImageReader> reader = Open(bytes, name, &exif);
+  int64_t width = reader->header().width, height = reader->header().height;
+  if (Orientation(exif).transposed) std::swap(width, height);
+  DecodeSquare(*reader, exif, CropOf(width, height, epoch, index), output, scratch);
+  for (const auto& [operation, magnitude] :
+       DrawOperations(augmentation_, image_.size, seed_, epoch, index)) {
+    ApplyOperation(operation, magnitude, image_.size, output, scratch.turned);
   }
 }
 
 void ImageTransform::Apply(std::span<const uint8_t> bytes, const std::string& name, int64_t epoch,
                            int64_t index, float* output, Scratch& scratch) const {
-  const ImageHeader header = ReadHeader(bytes, name);
-  const bool sideways = Orientation(header.orientation).transposed;
-  const ImageCrop crop = CropOf(sideways ? header.height : header.width,
-                                sideways ? header.width : header.height, epoch, index);
-  DecodeSquare(bytes, name, header, crop, scratch);
-  const float* const table = table_.data();
-  Place(header, crop.flip, scratch.square, output,
-        [table](int64_t channel, uint8_t value) { return table[channel * kByteValues + value]; });
+  scratch.square.resize(static_cast<size_t>(image_.size * image_.size * kChannels));
+  Apply(bytes, name, epoch, index, scratch.square.data(), scratch);
+  const float* const red = table_.data();
+  const float *const green = red + kByteValues, *const blue = green + kByteValues;
+  const uint8_t* pixel = scratch.square.data();
+  for (int64_t i = 0; i < image_.size * image_.size; ++i, pixel += 3, output += 3) {
+    output[0] = red[pixel[0]];
+    output[1] = green[pixel[1]];
+    output[2] = blue[pixel[2]];
+  }
 }
 
 std::vector<uint8_t> ImageTransform::Square(std::span<const uint8_t> bytes, const std::string& name,
                                             const ImageCrop& crop) const {
-  const ImageHeader header = ReadHeader(bytes, name);
+  int exif = 1;
+  const std::unique_ptr<ImageReader> reader = Open(bytes, name, &exif);
   Scratch scratch;
-  DecodeSquare(bytes, name, header, crop, scratch);
-  std::vector<uint8_t> pixels(scratch.square.size());
-  Place(header, crop.flip, scratch.square, pixels.data(),
-        [](int64_t, uint8_t value) { return value; });
+  std::vector<uint8_t> pixels(static_cast<size_t>(image_.size * image_.size * kChannels));
+  DecodeSquare(*reader, exif, crop, pixels.data(), scratch);
   return pixels;
 }
 

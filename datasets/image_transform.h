@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -39,40 +40,44 @@ class ImageTransform {
  public:
   /// Memory that is used again for the next image.
   struct Scratch {
-    std::vector<uint8_t> rows, square;
+    std::vector<uint8_t> rows, square, turned;
   };
 
   /// @throws Error (usage) for options that make no sense.
   ImageTransform(const ImageOptions& image, const AugmentationOptions& augmentation,
                  const Normalization& normalization, uint64_t seed);
 
-  /// Decodes, crops, resizes, augments and normalises image `index` in `epoch`.
-  /// @param output float32 [size, size, 3]: (pixel / 255 - mean) / deviation.
-  /// @throws Error as DecodeImage.
+  /// Decodes, crops, resizes and augments image `index` in `epoch`.
+  /// @param output [size, size, 3].
+  /// @throws Error as OpenImage and ImageReader::Decode.
+  void Apply(std::span<const uint8_t> bytes, const std::string& name, int64_t epoch, int64_t index,
+             uint8_t* output, Scratch& scratch) const;
+  /// The same, normalised: (pixel / 255 - mean) / deviation.
   void Apply(std::span<const uint8_t> bytes, const std::string& name, int64_t epoch, int64_t index,
              float* output, Scratch& scratch) const;
 
   /// The crop that Apply takes of an image of this size.
   ImageCrop CropOf(int64_t width, int64_t height, int64_t epoch, int64_t index) const;
-  /// The pixels of a crop, [size, size, 3], not normalised.
+  /// The pixels of a crop, [size, size, 3].
   std::vector<uint8_t> Square(std::span<const uint8_t> bytes, const std::string& name,
                               const ImageCrop& crop) const;
 
+  /// Every byte's normalised value, [3, 256].
+  const std::vector<float>& table() const { return table_; }
+
  private:
   struct Orientation;
-  ImageHeader ReadHeader(std::span<const uint8_t> bytes, const std::string& name) const;
-  /// Fills scratch.square with the crop as it is stored: not yet oriented and flipped.
-  void DecodeSquare(std::span<const uint8_t> bytes, const std::string& name,
-                    const ImageHeader& header, const ImageCrop& crop, Scratch& scratch) const;
-  template <typename T, typename Convert>
-  void Place(const ImageHeader& header, bool flip, const std::vector<uint8_t>& square, T* output,
-             const Convert& convert) const;
+  std::unique_ptr<ImageReader> Open(std::span<const uint8_t> bytes, const std::string& name,
+                                    int* orientation) const;
+  /// Fills `output` with the crop.
+  void DecodeSquare(ImageReader& reader, int orientation, const ImageCrop& crop, uint8_t* output,
+                    Scratch& scratch) const;
 
   ImageOptions image_;
   AugmentationOptions augmentation_;
   uint64_t seed_;
   bool scaled_decoding_;
-  std::vector<float> table_;  // [3, 256]: every byte's normalised value
+  std::vector<float> table_;
 };
 
 }  // namespace thinwire

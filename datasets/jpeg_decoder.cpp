@@ -14,6 +14,7 @@
 #include <cassert>
 #include <csetjmp>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace thinwire {
@@ -28,9 +29,11 @@ constexpr int64_t kCropMargin = 2;
 
 constexpr const char* kEndsEarly = "its data end early";
 
-/// What libjpeg and its callbacks share. libjpeg reports errors by longjmp, which passes over
-/// destructors: between Guarded() and the callbacks nothing has any.
+/// What libjpeg has allocated, and what it and its callbacks share. libjpeg reports errors by
+/// longjmp, which passes over destructors: between Guarded() and the callbacks nothing has any.
 struct Session {
+  ~Session() { jpeg_destroy_decompress(&jpeg); }
+
   jpeg_decompress_struct jpeg;
   jpeg_error_mgr errors;
   jpeg_source_mgr source;
@@ -43,11 +46,11 @@ struct Session {
   const JOCTET* bytes;
   size_t size;
   int reduction;
-  bool has_region;
   ImageRegion wanted;
-  ImageRegion part;
-  uint8_t* pixels;   // [part.height, part.width, 3]
-  uint8_t* ink_row;  // one row of CMYK
+  int64_t left, width;  // of the columns that come out
+  uint8_t* row;         // [width, 3]
+  uint8_t* ink_row;     // [width, 4], CMYK
+  const ImageReader::RowSink* sink;
 };
 
 Session& SessionOf(j_common_ptr jpeg) { return *static_cast<Session*>(jpeg->client_data); }
@@ -149,68 +152,98 @@ void Start(Session& session) {
   jpeg_decompress_struct& jpeg = session.jpeg;
   jpeg_start_decompress(&jpeg);  // a progressive file is read whole here
   if (session.ended && jpeg_has_multiple_scans(&jpeg)) Abandon(session, kEndsEarly);
-  const int64_t width = jpeg.output_width, height = jpeg.output_height;
-  session.part = {0, 0, width, height};
+  const int64_t width = jpeg.output_width;
+  session.width = width;
   // libjpeg-turbo 2.1 gets parts of rarer samplings wrong.
-  if (!session.has_region || jpeg.max_h_samp_factor > 2 || jpeg.max_v_samp_factor > 2) return;
-  const ImageRegion& wanted = session.wanted;
-  const int64_t left = std::max<int64_t>(wanted.left - kCropMargin, 0);
-  const int64_t right = std::min(wanted.left + wanted.width + kCropMargin, width);
-  session.part.top = wanted.top;
-  session.part.height = wanted.height;
-  if (left > 0 || right < width) {
-    auto offset = static_cast<JDIMENSION>(left), columns = static_cast<JDIMENSION>(right - left);
-    jpeg_crop_scanline(&jpeg, &offset, &columns);
-    session.part.left = offset;
-    session.part.width = columns;
+  if (jpeg.max_h_samp_factor > 2 || jpeg.max_v_samp_factor > 2) return;
+  const int64_t left = std::max<int64_t>(session.wanted.left - kCropMargin, 0);
+  const int64_t right = std::min(session.wanted.left + session.wanted.width + kCropMargin, width);
+  if (left == 0 && right == width) return;
+  auto offset = static_cast<JDIMENSION>(left), columns = static_cast<JDIMENSION>(right - left);
+  jpeg_crop_scanline(&jpeg, &offset, &columns);
+  session.left = offset;
+  session.width = columns;
+}
+
+/// Skips the rows before the wanted ones. As libjpeg-turbo 2.1 gets it wrong for rarer samplings,
+/// those are decoded.
+void SkipRows(Session& session) {
+  jpeg_decompress_struct& jpeg = session.jpeg;
+  const auto rows = static_cast<JDIMENSION>(session.wanted.top);
+  if (rows == 0) return;
+  if (jpeg.max_h_samp_factor <= 2 && jpeg.max_v_samp_factor <= 2) {
+    jpeg_skip_scanlines(&jpeg, rows);
+    return;
+  }
+  JSAMPROW into = session.ink_row;
+  for (JDIMENSION y = 0; y < rows; ++y) {
+    if (jpeg_read_scanlines(&jpeg, &into, 1) != 1) Abandon(session, kEndsEarly);
   }
 }
 
 void ReadRows(Session& session) {
+  SkipRows(session);
   jpeg_decompress_struct& jpeg = session.jpeg;
   const bool inks = jpeg.out_color_space == JCS_CMYK;
-  if (session.part.top > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(session.part.top));
-  const int64_t stride = session.part.width * 3;
-  for (int64_t y = 0; y < session.part.height; ++y) {
-    uint8_t* const row = session.pixels + y * stride;
-    JSAMPROW into = inks ? session.ink_row : row;
+  for (int64_t y = 0; y < session.wanted.height; ++y) {
+    JSAMPROW into = inks ? session.ink_row : session.row;
     if (jpeg_read_scanlines(&jpeg, &into, 1) != 1) Abandon(session, kEndsEarly);
-    if (!inks) continue;
-    for (int64_t x = 0; x < session.part.width; ++x) {
+    for (int64_t x = 0; inks && x < session.width; ++x) {
       // Both as stored, which is inverted: 255 is no ink.
       const int black = into[4 * x + 3];
       for (int c = 0; c < 3; ++c) {
         const int product = into[4 * x + c] * black + 128;
-        row[3 * x + c] = static_cast<uint8_t>((product + (product >> 8)) >> 8);
+        session.row[3 * x + c] = static_cast<uint8_t>((product + (product >> 8)) >> 8);
       }
     }
+    (*session.sink)(session.row + (session.wanted.left - session.left) * 3);
   }
 }
 
-/// Owns what libjpeg has allocated.
-class Decompressor {
+class JpegReader final : public ImageReader {
  public:
-  Decompressor(std::span<const uint8_t> bytes, const std::string& name) : name_(name) {
-    session_->jpeg.err = jpeg_std_error(&session_->errors);
-    session_->errors.error_exit = OnError;
-    session_->errors.emit_message = OnMessage;
-    session_->jpeg.client_data = session_.get();
-    session_->bytes = bytes.data();
-    session_->size = bytes.size();
+  JpegReader(std::span<const uint8_t> bytes, std::string name) : name_(std::move(name)) {
+    session_.jpeg.err = jpeg_std_error(&session_.errors);
+    session_.errors.error_exit = OnError;
+    session_.errors.emit_message = OnMessage;
+    session_.jpeg.client_data = &session_;
+    session_.bytes = bytes.data();
+    session_.size = bytes.size();
+    Do(ReadHeader);
+    const jpeg_decompress_struct& jpeg = session_.jpeg;
+    header_ = {ImageFormat::kJpeg, jpeg.image_width, jpeg.image_height, 1};
+    for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr;
+         marker = marker->next) {
+      const int orientation = ParseExifOrientation({marker->data, marker->data_length});
+      if (orientation != 1) header_.orientation = orientation;
+    }
   }
-  ~Decompressor() { jpeg_destroy_decompress(&session_->jpeg); }
-  Decompressor(const Decompressor&) = delete;
-  Decompressor& operator=(const Decompressor&) = delete;
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
 
-  void Do(void (*step)(Session&)) {
-    if (Guarded(*session_, step)) return;
-    FailDecoding(name_, session_->ended ? kEndsEarly : session_->message);
+  void Decode(int reduction, const ImageRegion& region, const RowSink& sink) override {
+    session_.reduction = reduction;
+    session_.wanted = region;
+    session_.sink = &sink;
+    Do(Prepare);
+    assert(region.left >= 0 && region.width > 0 && region.top >= 0 && region.height > 0 &&
+           region.left + region.width <= session_.jpeg.output_width &&
+           region.top + region.height <= session_.jpeg.output_height);
+    Do(Start);
+    std::vector<uint8_t> rows(static_cast<size_t>(session_.width * 7));
+    session_.row = rows.data();
+    session_.ink_row = rows.data() + session_.width * 3;
+    Do(ReadRows);
   }
-  Session& session() { return *session_; }
 
  private:
-  const std::string& name_;
-  std::unique_ptr<Session> session_ = std::make_unique<Session>();
+  void Do(void (*step)(Session&)) {
+    if (Guarded(session_, step)) return;
+    FailDecoding(name_, session_.ended ? kEndsEarly : session_.message);
+  }
+
+  const std::string name_;
+  Session session_{};
 };
 
 }  // namespace
@@ -245,45 +278,8 @@ int ParseExifOrientation(std::span<const uint8_t> segment) {
   return 1;
 }
 
-ImageHeader ReadJpegHeader(std::span<const uint8_t> bytes, const std::string& name) {
-  Decompressor decompressor(bytes, name);
-  decompressor.Do(ReadHeader);
-  const jpeg_decompress_struct& jpeg = decompressor.session().jpeg;
-  ImageHeader header{ImageFormat::kJpeg, jpeg.image_width, jpeg.image_height, 1};
-  for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next) {
-    const int orientation = ParseExifOrientation({marker->data, marker->data_length});
-    if (orientation != 1) header.orientation = orientation;
-  }
-  return header;
-}
-
-DecodedImage DecodeJpeg(std::span<const uint8_t> bytes, const std::string& name,
-                        const DecodeOptions& options) {
-  Decompressor decompressor(bytes, name);
-  Session& session = decompressor.session();
-  session.reduction = options.reduction;
-  decompressor.Do(ReadHeader);
-  decompressor.Do(Prepare);
-
-  DecodedImage image;
-  image.full_width = session.jpeg.output_width;
-  image.full_height = session.jpeg.output_height;
-  if (options.region) {
-    session.has_region = true;
-    session.wanted = *options.region;
-    assert(session.wanted.left >= 0 && session.wanted.width > 0 && session.wanted.top >= 0 &&
-           session.wanted.height > 0 &&
-           session.wanted.left + session.wanted.width <= image.full_width &&
-           session.wanted.top + session.wanted.height <= image.full_height);
-  }
-  decompressor.Do(Start);
-  image.part = session.part;
-  image.pixels.resize(static_cast<size_t>(image.part.width * image.part.height * 3));
-  std::vector<uint8_t> ink_row(static_cast<size_t>(image.part.width * 4));
-  session.pixels = image.pixels.data();
-  session.ink_row = ink_row.data();
-  decompressor.Do(ReadRows);
-  return image;
+std::unique_ptr<ImageReader> OpenJpeg(std::span<const uint8_t> bytes, const std::string& name) {
+  return std::make_unique<JpegReader>(bytes, name);
 }
 
 }  // namespace thinwire

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -9,10 +10,8 @@
 
 namespace thinwire {
 
-/// As the functions of image_decoder.h, for bytes that begin as a JPEG file does.
-ImageHeader ReadJpegHeader(std::span<const uint8_t> bytes, const std::string& name);
-DecodedImage DecodeJpeg(std::span<const uint8_t> bytes, const std::string& name,
-                        const DecodeOptions& options);
+/// As OpenImage, for bytes that begin as a JPEG file does; of any size.
+std::unique_ptr<ImageReader> OpenJpeg(std::span<const uint8_t> bytes, const std::string& name);
 
 /// The Exif orientation in the content of an APP1 segment; 1 if there is none that makes sense.
 int ParseExifOrientation(std::span<const uint8_t> segment);

@@ -4,49 +4,12 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/cpu/isa.h"
+
 namespace thinwire {
 namespace {
 
-constexpr int kFractionBits = 22;  // 255 * 2^22 leaves a bit of an int32
-constexpr int32_t kHalf = 1 << (kFractionBits - 1);
 constexpr int64_t kChannels = 3;
-
-uint8_t ToByte(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
-}
-
-/// One row of pixels to x.outputs() pixels.
-void ResampleRow(const ResampleAxis& x, const uint8_t* input, uint8_t* output) {
-  const int32_t* weights = x.weights.data();
-  for (int64_t i = 0; i < x.outputs(); ++i, weights += x.taps, output += kChannels) {
-    const uint8_t* pixel = input + int64_t{x.starts[static_cast<size_t>(i)]} * kChannels;
-    int32_t red = kHalf, green = kHalf, blue = kHalf;
-    for (int64_t tap = 0; tap < x.taps; ++tap, pixel += kChannels) {
-      red += weights[tap] * pixel[0];
-      green += weights[tap] * pixel[1];
-      blue += weights[tap] * pixel[2];
-    }
-    output[0] = ToByte(red);
-    output[1] = ToByte(green);
-    output[2] = ToByte(blue);
-  }
-}
-
-/// `taps` rows of `size` bytes to one.
-void MixRows(const int32_t* weights, int64_t taps, const uint8_t* rows, int64_t size,
-             uint8_t* output) {
-  constexpr int64_t kBlock = 64;  // sums that stay in registers
-  int32_t sums[kBlock];
-  for (int64_t begin = 0; begin < size; begin += kBlock) {
-    const int64_t count = std::min(kBlock, size - begin);
-    std::fill_n(sums, count, kHalf);
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      const uint8_t* const row = rows + tap * size + begin;
-      for (int64_t i = 0; i < count; ++i) sums[i] += weights[tap] * row[i];
-    }
-    for (int64_t i = 0; i < count; ++i) output[begin + i] = ToByte(sums[i]);
-  }
-}
 
 }  // namespace
 
@@ -56,60 +19,85 @@ ResampleAxis PlanResampling(double begin, double end, int64_t size, int64_t firs
   const double filter_scale = std::max(scale, 1.0);  // enlarging interpolates between neighbours
   const auto lowest = static_cast<int64_t>(std::floor(begin));
   const auto highest = static_cast<int64_t>(std::ceil(end));
-  struct Span {
-    int64_t start;
-    std::vector<double> weights;
+  const auto centre = [&](int64_t i) {
+    return begin + (static_cast<double>(first + i) + 0.5) * scale;
   };
-  std::vector<Span> spans;
-  ResampleAxis axis;
-  for (int64_t i = first; i < first + count; ++i) {
-    const double centre = begin + (static_cast<double>(i) + 0.5) * scale;
-    const int64_t start =
-        std::max(static_cast<int64_t>(std::floor(centre - filter_scale + 0.5)), lowest);
-    const int64_t stop =
-        std::min(static_cast<int64_t>(std::floor(centre + filter_scale + 0.5)), highest);
-    Span& span = spans.emplace_back(Span{start, {}});
-    double sum = 0;
-    for (int64_t input = start; input < stop; ++input) {
-      const double distance = std::abs((static_cast<double>(input) + 0.5 - centre) / filter_scale);
-      span.weights.push_back(std::max(0.0, 1 - distance));
-      sum += span.weights.back();
-    }
-    for (double& weight : span.weights) weight /= sum;
-    axis.taps = std::max(axis.taps, stop - start);
-  }
-  axis.first_input = spans.front().start;
-  for (const Span& span : spans) {
-    axis.last_input = std::max(axis.last_input, span.start + std::ssize(span.weights));
-  }
-  // Padding must not reach behind the last input, so the spans at the end begin earlier.
-  axis.taps = std::min(axis.taps, axis.last_input - axis.first_input);
-  axis.weights.resize(static_cast<size_t>(count * axis.taps));
+  const auto start = [&](int64_t i) {
+    return std::max(static_cast<int64_t>(std::floor(centre(i) - filter_scale + 0.5)), lowest);
+  };
+  const auto stop = [&](int64_t i) {
+    return std::min(static_cast<int64_t>(std::floor(centre(i) + filter_scale + 0.5)), highest);
+  };
+  ResampleAxis axis{.first_input = start(0), .last_input = stop(count - 1)};
+  for (int64_t i = 0; i < count; ++i) axis.taps = std::max(axis.taps, stop(i) - start(i));
+  axis.stride = (axis.taps + 3) / 4 * 4;
+  axis.starts.resize(static_cast<size_t>(count));
+  axis.weights.resize(static_cast<size_t>(count * axis.stride));
+  std::vector<double> weights(static_cast<size_t>(axis.taps));
   for (int64_t i = 0; i < count; ++i) {
-    const Span& span = spans[static_cast<size_t>(i)];
-    const int64_t start = std::min(span.start, axis.last_input - axis.taps);
-    axis.starts.push_back(static_cast<int32_t>(start - axis.first_input));
-    int32_t* const weights = axis.weights.data() + i * axis.taps + (span.start - start);
-    for (size_t tap = 0; tap < span.weights.size(); ++tap) {
-      weights[tap] = static_cast<int32_t>(0.5 + span.weights[tap] * (1 << kFractionBits));
+    const int64_t from = start(i), own_taps = stop(i) - from;
+    double sum = 0;
+    for (int64_t tap = 0; tap < own_taps; ++tap) {
+      const double distance = (static_cast<double>(from + tap) + 0.5 - centre(i)) / filter_scale;
+      double& weight = weights[static_cast<size_t>(tap)];
+      weight = std::max(0.0, 1 - std::abs(distance));
+      sum += weight;
+    }
+    // Padding must not reach behind the last input, so the spans at the end begin earlier.
+    const int64_t padded_from = std::min(from, axis.last_input - axis.taps);
+    axis.starts[static_cast<size_t>(i)] = static_cast<int32_t>(padded_from - axis.first_input);
+    int32_t* const fixed = axis.weights.data() + i * axis.stride + (from - padded_from);
+    for (int64_t tap = 0; tap < own_taps; ++tap) {
+      const double weight = weights[static_cast<size_t>(tap)] / sum;
+      fixed[tap] = static_cast<int32_t>(0.5 + weight * (1 << cpu::kResampleBits));
     }
   }
   return axis;
 }
 
+ResampleAxis Mirrored(ResampleAxis axis) {
+  std::reverse(axis.starts.begin(), axis.starts.end());
+  const auto weights = [&](int64_t i) { return axis.weights.begin() + i * axis.stride; };
+  for (int64_t i = 0, j = axis.outputs() - 1; i < j; ++i, --j) {
+    std::swap_ranges(weights(i), weights(i + 1), weights(j));
+  }
+  return axis;
+}
+
+Resampler::Resampler(const ResampleAxis& x, const ResampleAxis& y, bool upside_down,
+                     uint8_t* output, std::vector<uint8_t>& scratch)
+    : x_(x),
+      y_(y),
+      upside_down_(upside_down),
+      row_size_(x.outputs() * kChannels),
+      output_(output),
+      taken_(static_cast<size_t>(y.taps)) {
+  if (std::ssize(scratch) < y.taps * row_size_) {
+    scratch.resize(static_cast<size_t>(y.taps * row_size_));
+  }
+  kept_ = scratch.data();
+}
+
+void Resampler::Add(const uint8_t* pixels) {
+  const cpu::ResampleTaps x{x_.starts.data(), x_.weights.data(), x_.outputs(), x_.taps, x_.stride};
+  cpu::Isa().resample_row(x, pixels, x_.inputs() * kChannels, Kept(rows_));
+  ++rows_;
+  for (; done_ < y_.outputs(); ++done_) {
+    const int64_t start = y_.starts[static_cast<size_t>(done_)];
+    if (start + y_.taps > rows_) break;
+    for (int64_t tap = 0; tap < y_.taps; ++tap) {
+      taken_[static_cast<size_t>(tap)] = Kept(start + tap);
+    }
+    const int64_t row = upside_down_ ? y_.outputs() - 1 - done_ : done_;
+    cpu::Isa().mix_rows(y_.weights.data() + done_ * y_.stride, y_.taps, taken_.data(), row_size_,
+                        output_ + row * row_size_);
+  }
+}
+
 void Resample(const ResampleAxis& x, const ResampleAxis& y, const uint8_t* input,
               int64_t input_stride, uint8_t* output, std::vector<uint8_t>& scratch) {
-  const int64_t row_size = x.outputs() * kChannels;
-  const int64_t rows = y.last_input - y.first_input;
-  scratch.resize(static_cast<size_t>(rows * row_size));
-  for (int64_t row = 0; row < rows; ++row) {
-    ResampleRow(x, input + row * input_stride, scratch.data() + row * row_size);
-  }
-  for (int64_t i = 0; i < y.outputs(); ++i) {
-    MixRows(y.weights.data() + i * y.taps, y.taps,
-            scratch.data() + y.starts[static_cast<size_t>(i)] * row_size, row_size,
-            output + i * row_size);
-  }
+  Resampler resampler(x, y, false, output, scratch);
+  for (int64_t row = 0; row < y.inputs(); ++row) resampler.Add(input + row * input_stride);
 }
 
 }  // namespace thinwire

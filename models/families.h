@@ -22,8 +22,9 @@ LayerGraph ResNetCifar(const ModelShape& shape, int64_t depth, char shortcut);
 
 /// The same paper's ImageNet networks, depth 18, 34, 50, 101 or 152, with torchvision's names.
 /// `cifar_stem`: a 3x3 convolution without max pooling takes the place of the 7x7 one.
-/// Bottlenecks have their stride on the 3x3 convolution, as torchvision ("v1.5").
-LayerGraph ResNet(const ModelShape& shape, int64_t depth, bool cifar_stem);
+/// Bottlenecks have their stride on the 3x3 convolution, as torchvision ("v1.5"); `width` times as
+/// wide they are Zagoruyko and Komodakis's WideResNet-50-2 and its like.
+LayerGraph ResNet(const ModelShape& shape, int64_t depth, bool cifar_stem, int64_t width = 1);
 
 /// Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
 /// (ICLR 2015), with batch norm, depth 11, 13, 16 or 19, with torchvision's names. `cifar_head`:

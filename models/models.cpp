@@ -56,6 +56,12 @@ KnownModels AllModels(char shortcut) {
                          }}});
     }
   }
+  for (const int64_t depth : {50, 101}) {
+    models.push_back({fmt::format("wide_resnet{}_2", depth),
+                      {kImageNet, -1, [=](const ModelShape& shape, double) {
+                         return ResNet(shape, depth, false, 2);
+                       }}});
+  }
   for (const auto& [depth, width] : {std::pair{16, 4}, {16, 8}, {28, 10}, {40, 4}}) {
     models.push_back({fmt::format("wrn_{}_{}", depth, width), WideResNetFamily(depth, width)});
   }

@@ -19,7 +19,8 @@ struct ModelOptions {
 };
 
 /// Builds a model by name: resnet20 … resnet110, resnet18_cifar …, vgg16_bn_cifar …, wrn_16_4 …,
-/// resnet18 … resnet152, vgg16_bn …, lenet, mlp. Any wrn_D_K with D = 6n + 4 is accepted.
+/// resnet18 … resnet152, wide_resnet50_2, vgg16_bn …, lenet, mlp. Any wrn_D_K with D = 6n + 4 is
+/// accepted.
 /// @throws Error (usage) naming the nearest known model.
 LayerGraph BuildModel(const std::string& name, const ModelOptions& options);
 

@@ -27,9 +27,9 @@ Layout LayoutOf(int64_t depth) {
   }
 }
 
-/// `channels` is the width inside a block; a bottleneck yields four times as many.
-Value Block(LayerGraph& graph, const std::string& name, Value x, int64_t channels, int64_t stride,
-            bool bottleneck) {
+/// A bottleneck yields four times `channels`, and is `width` times as wide inside.
+Value Block(LayerGraph& graph, const std::string& name, Value x, int64_t channels, int64_t width,
+            int64_t stride, bool bottleneck) {
   Value y = x;
   auto convolution = [&](int index, int64_t out_channels, int64_t kernel, int64_t its_stride) {
     y = graph.Convolution(fmt::format("{}.conv{}", name, index), y,
@@ -44,9 +44,9 @@ Value Block(LayerGraph& graph, const std::string& name, Value x, int64_t channel
   int last = 2;
   if (bottleneck) {
     last = 3;
-    convolution(1, channels, 1, 1);
+    convolution(1, width * channels, 1, 1);
     batch_norm(1, {.relu = true});
-    convolution(2, channels, 3, stride);
+    convolution(2, width * channels, 3, stride);
     batch_norm(2, {.relu = true});
     convolution(3, 4 * channels, 1, 1);
   } else {
@@ -66,7 +66,7 @@ Value Block(LayerGraph& graph, const std::string& name, Value x, int64_t channel
 
 }  // namespace
 
-LayerGraph ResNet(const ModelShape& shape, int64_t depth, bool cifar_stem) {
+LayerGraph ResNet(const ModelShape& shape, int64_t depth, bool cifar_stem, int64_t width) {
   const Layout layout = LayoutOf(depth);
   LayerGraph graph(shape.name, shape.image, shape.classes);
   Value x = graph.image();
@@ -81,8 +81,8 @@ LayerGraph ResNet(const ModelShape& shape, int64_t depth, bool cifar_stem) {
   for (size_t stage = 0; stage < layout.blocks.size(); ++stage) {
     for (int64_t block = 0; block < layout.blocks[stage]; ++block) {
       const int64_t stride = stage > 0 && block == 0 ? 2 : 1;
-      x = Block(graph, fmt::format("layer{}.{}", stage + 1, block), x, int64_t{64} << stage, stride,
-                layout.bottleneck);
+      x = Block(graph, fmt::format("layer{}.{}", stage + 1, block), x, int64_t{64} << stage, width,
+                stride, layout.bottleneck);
     }
   }
   x = graph.GlobalAveragePool("avgpool", x);

@@ -7,9 +7,9 @@ namespace thinwire {
 BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device_(device) {
   if (!pipeline.options().deliver_bytes) return;
   const MemoryScope scope(device, MemoryUse::kActivations);
-  AugmentationShape shape = pipeline.augmenter().shape();
+  AugmentationShape shape = pipeline.image_maker().shape();
   shape.batch = pipeline.options().batch_size;
-  augmentation_ = device.MakeAugmentation(shape, pipeline.augmenter().table());
+  augmentation_ = device.MakeAugmentation(shape, pipeline.image_maker().table());
   bytes_ = device.Allocate(shape.batch * shape.image_size());
   augmentations_ = device.Allocate(shape.batch * static_cast<int64_t>(sizeof(Augmentation)));
 }

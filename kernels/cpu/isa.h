@@ -107,6 +107,16 @@ struct PoolingArguments {
   bool count_include_padding;
 };
 
+/// Of resizing 8-bit RGB: weights are fractions of 2^kResampleBits, none negative; 255 times it
+/// leaves a bit of an int32.
+inline constexpr int kResampleBits = 22;
+struct ResampleTaps {
+  const int32_t* starts;   // [outputs]: the first pixel that an output takes
+  const int32_t* weights;  // [outputs, stride]; zero from `taps` on
+  int64_t outputs, taps;
+  int64_t stride;  // taps, or more, a multiple of 4
+};
+
 /// Kernels of the passes over flat memory that float32 and float64 share.
 template <typename T>
 struct FlatKernels {
@@ -190,6 +200,13 @@ struct IsaKernels {
                                        int64_t row, float* x_gradient);
   /// y[c] = factor * sum over rows of x[row * width + c]
   void (*mean_rows)(const float* x, int64_t rows, int64_t width, float factor, float* y);
+
+  /// A row of pixels [.., 3] to x.outputs pixels; none of `input_bytes` or beyond is read.
+  void (*resample_row)(const ResampleTaps& x, const uint8_t* input, int64_t input_bytes,
+                       uint8_t* output);
+  /// output = sum over taps of weights[tap] * rows[tap], for `size` bytes.
+  void (*mix_rows)(const int32_t* weights, int64_t taps, const uint8_t* const* rows, int64_t size,
+                   uint8_t* output);
 
   FlatKernels<float> float32;
   FlatKernels<double> float64;

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <numeric>
+#include <set>
 #include <thread>
 
 #include "datasets/shapes.h"
-#include "tests/datasets/testing.h"
+#include "tests/datasets/image_testing.h"
 
 namespace thinwire {
 namespace {
@@ -259,6 +261,133 @@ TEST(BatchPipeline, StopsWhileWorkersAreBusy) {
     options.prefetch = 1 + i % 3;
     BatchPipeline pipeline(dataset, options);
     for (int j = 0; j < i % 5; ++j) pipeline.Next();
+  }
+}
+
+/// JPEG files of several sizes in memory; those whose index is in `bad` are cut short.
+class Pictures final : public EncodedImages {
+ public:
+  Pictures(int64_t count, const std::set<int64_t>& bad) {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t width = 20 + i % 5 * 13, height = 50 - i % 3 * 11;
+      files_.push_back(
+          EncodeJpeg(MakePicture(width, height, static_cast<uint64_t>(i)), width, height));
+      if (bad.contains(i)) files_.back().resize(40);
+    }
+  }
+  int64_t count() const override { return std::ssize(files_); }
+  std::string name(int64_t index) const override { return "picture " + std::to_string(index); }
+  std::span<const uint8_t> Read(int64_t index, std::vector<uint8_t>&) const override {
+    return files_[static_cast<size_t>(index)];
+  }
+
+ private:
+  std::vector<std::vector<uint8_t>> files_;
+};
+
+Dataset EncodedDataset(int64_t count, const std::set<int64_t>& bad = {}) {
+  Dataset dataset{.name = "pictures",
+                  .count = count,
+                  .height = 16,
+                  .width = 16,
+                  .channels = 3,
+                  .classes = kClasses,
+                  .encoded = std::make_shared<Pictures>(count, bad),
+                  .image_options = {.size = 16, .resize = 18, .skip_unreadable = true}};
+  for (int64_t i = 0; i < count; ++i) dataset.labels.push_back(static_cast<int32_t>(i % kClasses));
+  return dataset;
+}
+
+PipelineOptions EncodedOptions(int threads) {
+  return {.batch_size = 10,
+          .drop_last = false,
+          .augmentation = {.flip = true, .random_resized_crop = true},
+          .normalization = DefaultNormalization("image-folder"),
+          .seed = 3,
+          .threads = threads};
+}
+
+TEST(BatchPipeline, ThreadsShareABatchOfEncodedImages) {
+  const Dataset dataset = EncodedDataset(37, {5, 6, 30});
+  using Unreadable = std::vector<std::vector<std::string>>;
+  const auto take = [&](int threads, Unreadable& unreadable) {
+    BatchPipeline pipeline(dataset, EncodedOptions(threads));
+    std::vector<Copy> copies;
+    for (int i = 0; i < 10; ++i) {
+      const Batch batch = pipeline.Next();
+      copies.emplace_back(batch);
+      unreadable.emplace_back(batch.unreadable.begin(), batch.unreadable.end());
+    }
+    return copies;
+  };
+  Unreadable unreadable;
+  const std::vector<Copy> expected = take(1, unreadable);
+  // Each image is what it is alone, and those that cannot be read are named once an epoch.
+  const ImageTransform transform(dataset.image_options, EncodedOptions(1).augmentation,
+                                 EncodedOptions(1).normalization, 3);
+  ImageTransform::Scratch scratch;
+  std::vector<uint8_t> buffer;
+  std::vector<float> image(16 * 16 * 3);
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    int64_t found = 0, bad = 0;
+    for (int64_t index = 0; index < dataset.count; ++index) {
+      if (index == 5 || index == 6 || index == 30) continue;
+      transform.Apply(dataset.encoded->Read(index, buffer), "a", epoch, index, image.data(),
+                      scratch);
+      for (int64_t i = 4 * epoch; i < 4 * epoch + 4; ++i) {
+        const Copy& batch = expected[static_cast<size_t>(i)];
+        for (int64_t row = 0; row < batch.rows; ++row) {
+          if (batch.labels[static_cast<size_t>(row)] < 0) continue;  // a copy of another one
+          found += std::equal(image.begin(), image.end(),
+                              batch.images.begin() + row * std::ssize(image));
+        }
+      }
+    }
+    for (int64_t i = 4 * epoch; i < 4 * epoch + 4; ++i) {
+      bad += std::ssize(unreadable[static_cast<size_t>(i)]);
+    }
+    EXPECT_EQ(found, 34);
+    EXPECT_EQ(bad, 3);
+  }
+  for (const int threads : {2, 3, 8}) {
+    Unreadable again;
+    EXPECT_EQ(take(threads, again), expected) << threads << " threads";
+    EXPECT_EQ(again, unreadable);
+  }
+}
+
+TEST(BatchPipeline, EncodedImagesAsBytesAreTheSameImages) {
+  const Dataset dataset = EncodedDataset(23, {4});
+  PipelineOptions options = EncodedOptions(2);
+  BatchPipeline images(dataset, options);
+  options.deliver_bytes = true;
+  BatchPipeline bytes(dataset, options);
+  const std::vector<float>& table = bytes.image_maker().table();
+  for (int i = 0; i < 6; ++i) {
+    const Copy expected(images.Next());
+    const Batch batch = bytes.Next();
+    EXPECT_TRUE(batch.images.empty());
+    ASSERT_EQ(std::ssize(batch.bytes), expected.rows * 16 * 16 * 3);
+    ASSERT_EQ(std::ssize(batch.augmentations), expected.rows);
+    for (size_t j = 0; j < batch.bytes.size(); ++j) {
+      ASSERT_EQ(table[j % 3 * 256 + batch.bytes[j]], expected.images[j]);
+    }
+    for (const Augmentation& augmentation : batch.augmentations) {
+      EXPECT_TRUE(augmentation.flip == 0 && augmentation.shift_x == 0 && augmentation.shift_y == 0);
+    }
+    EXPECT_TRUE(std::equal(batch.labels.begin(), batch.labels.end(), expected.labels.begin()));
+  }
+}
+
+TEST(BatchPipeline, TheFirstBadImageStopsARunWhicheverThreadFindsIt) {
+  Dataset dataset = EncodedDataset(30, {12, 13, 17, 18});
+  dataset.image_options.skip_unreadable = false;
+  PipelineOptions options = EncodedOptions(4);
+  options.shuffle = false;
+  for (int i = 0; i < 10; ++i) {
+    BatchPipeline pipeline(dataset, options);
+    EXPECT_EQ(pipeline.Next().rows, 10);
+    ExpectError([&] { pipeline.Next(); }, {"picture 12"});
   }
 }
 

@@ -198,6 +198,8 @@ TEST(ImageDecoder, RefusesWhatIsNoImage) {
   refused("\xff\xd8\xff\xd9", "cannot decode");
   refused("BM", "cannot decode");
   refused("\x89PNG\r\n\x1a\n", "cannot decode");
+  refused("P6 99999999999 2 255\n", "promises more than any image has");
+  refused("P5\n# 1\n2 99999999999 255\n", "promises more than any image has");
 }
 
 TEST(ImageDecoder, RefusesWhatIsCutOff) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "datasets/random_operations.h"
 #include "tests/datasets/image_testing.h"
 #include "tests/reference/resample.h"
 
@@ -229,6 +230,27 @@ TEST(ImageTransform, ApplyNormalisesTheSquare) {
   }
 }
 
+TEST(ImageTransform, ApplyDrawsOperations) {
+  const Bytes jpeg = EncodeJpeg(MakePicture(70, 50), 70, 50);
+  AugmentationOptions options = kTraining;
+  options.randaugment_operations = 2;
+  options.color_jitter = 0.4;
+  const ImageTransform transform({.size = 16, .resize = 16}, options, kUsual, 9);
+  ImageTransform::Scratch scratch;
+  int differ = 0;
+  for (int64_t index = 0; index < 30; ++index) {
+    Bytes output(16 * 16 * 3);
+    transform.Apply(jpeg, "a", 2, index, output.data(), scratch);
+    Bytes expected = transform.Square(jpeg, "a", transform.CropOf(70, 50, 2, index));
+    differ += output != expected;
+    for (const auto& [operation, magnitude] : DrawOperations(options, 16, 9, 2, index)) {
+      ApplyOperation(operation, magnitude, 16, expected.data(), scratch.turned);
+    }
+    EXPECT_EQ(output, expected);
+  }
+  EXPECT_EQ(differ, 30);
+}
+
 TEST(ImageTransform, RefusesOptionsThatMakeNoSense) {
   const auto refused = [](const std::string& part, const ImageOptions& image,
                           const AugmentationOptions& augmentation) {
@@ -241,6 +263,9 @@ TEST(ImageTransform, RefusesOptionsThatMakeNoSense) {
   refused("crop-scale", {}, {.crop_scale = {0.5, 0.4}});
   refused("crop-scale", {}, {.crop_scale = {0.5, 1.5}});
   refused("crop-ratio", {}, {.crop_ratio = {2, 1}});
+  refused("randaugment", {}, {.randaugment_operations = -1});
+  refused("randaugment", {}, {.randaugment_operations = 2, .randaugment_magnitude = 31});
+  refused("color-jitter", {}, {.color_jitter = 1.5});
   refused("crop-padding", {}, {.crop_padding = 4});
   refused("cutout", {}, {.cutout = 4});
 }

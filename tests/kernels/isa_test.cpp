@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -306,6 +307,74 @@ TEST(Isa, LargeElementsAreCollectedExactly) {
       expected.second.push_back(v);
     }
     ForEachIsa([&](const IsaKernels& isa, bool) { EXPECT_EQ(found(isa), expected); });
+  }
+}
+
+/// A plain sum in 64 bits, rounded to a byte.
+uint8_t WeightedSum(const int32_t* weights, int64_t taps, const uint8_t* values, int64_t step) {
+  int64_t sum = int64_t{1} << (kResampleBits - 1);
+  for (int64_t tap = 0; tap < taps; ++tap) sum += int64_t{weights[tap]} * values[tap * step];
+  return static_cast<uint8_t>(std::min<int64_t>(sum >> kResampleBits, 255));
+}
+
+TEST(Isa, ResampledBytesAreExactAndStayInTheirRow) {
+  RandomStream random(3, 0);
+  const auto below = [&](int64_t bound) {
+    return int64_t{random.Below(static_cast<uint32_t>(bound))};
+  };
+  for (int round = 0; round < 150; ++round) {
+    const int64_t taps = 1 + below(round % 3 == 0 ? 3 : 20), stride = (taps + 3) / 4 * 4;
+    const int64_t inputs = taps + below(40), outputs = 1 + below(50);
+    std::vector<uint8_t> row(static_cast<size_t>(inputs * 3));  // sanitizers see a read behind it
+    for (uint8_t& value : row) value = static_cast<uint8_t>(below(4) == 0 ? 255 : below(256));
+    std::vector<int32_t> starts, weights(static_cast<size_t>(outputs * stride));
+    for (int64_t i = 0; i < outputs; ++i) {
+      starts.push_back(static_cast<int32_t>(below(inputs - taps + 1)));
+      int64_t left = 1 << kResampleBits;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t weight = tap + 1 == taps ? left : below(left + 1);
+        weights[static_cast<size_t>(i * stride + tap)] = static_cast<int32_t>(weight);
+        left -= weight;
+      }
+    }
+    for (const IsaKernels* const* isa = AvailableIsa(); *isa != nullptr; ++isa) {
+      SCOPED_TRACE((*isa)->name);
+      std::vector<uint8_t> output(static_cast<size_t>(outputs * 3 + 8), 0xA5);
+      (*isa)->resample_row({starts.data(), weights.data(), outputs, taps, stride}, row.data(),
+                           std::ssize(row), output.data());
+      for (int64_t i = 0; i < outputs * 3; ++i) {
+        const int64_t from = starts[static_cast<size_t>(i / 3)] * 3 + i % 3;
+        ASSERT_EQ(output[static_cast<size_t>(i)],
+                  WeightedSum(weights.data() + i / 3 * stride, taps, row.data() + from, 3));
+      }
+      for (size_t i = output.size() - 8; i < output.size(); ++i) ASSERT_EQ(output[i], 0xA5);
+    }
+  }
+}
+
+TEST(Isa, MixedRowsAreExact) {
+  RandomStream random(4, 0);
+  for (const int64_t size : {0, 1, 3, 15, 16, 17, 63, 64, 65, 127, 672, 1027}) {
+    for (const int64_t taps : {1, 2, 3, 7}) {
+      std::vector<std::vector<uint8_t>> rows(static_cast<size_t>(taps));
+      std::vector<const uint8_t*> pointers;
+      std::vector<int32_t> weights(static_cast<size_t>(taps), (1 << kResampleBits) / taps + 1);
+      for (auto& row : rows) {
+        for (int64_t i = 0; i < size; ++i) row.push_back(static_cast<uint8_t>(random.Next() >> 24));
+        pointers.push_back(row.data());
+      }
+      for (const IsaKernels* const* isa = AvailableIsa(); *isa != nullptr; ++isa) {
+        SCOPED_TRACE(::testing::Message() << (*isa)->name << ", " << size << " x " << taps);
+        std::vector<uint8_t> output(static_cast<size_t>(size + 1), 0xA5);
+        (*isa)->mix_rows(weights.data(), taps, pointers.data(), size, output.data());
+        for (size_t i = 0; i + 1 < output.size(); ++i) {
+          std::vector<uint8_t> column;
+          for (const auto& row : rows) column.push_back(row[i]);
+          ASSERT_EQ(output[i], WeightedSum(weights.data(), taps, column.data(), 1));
+        }
+        EXPECT_EQ(output.back(), 0xA5);
+      }
+    }
   }
 }
 

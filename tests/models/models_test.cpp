@@ -40,6 +40,8 @@ TEST(Models, HaveTheLiteraturesParameters) {
   EXPECT_EQ(CountOf("resnet50", 1000), 25'557'032);
   EXPECT_EQ(CountOf("resnet101", 1000), 44'549'160);
   EXPECT_EQ(CountOf("resnet152", 1000), 60'192'808);
+  EXPECT_EQ(CountOf("wide_resnet50_2", 1000), 68'883'240);
+  EXPECT_EQ(CountOf("wide_resnet101_2", 1000), 126'886'696);
   EXPECT_EQ(CountOf("vgg11_bn", 1000), 132'868'840);
   EXPECT_EQ(CountOf("vgg13_bn", 1000), 133'053'736);
   EXPECT_EQ(CountOf("vgg16_bn", 1000), 138'365'992);

@@ -2,7 +2,7 @@
 """Compares thinwire's crops and resizes with Pillow's, and its evaluation with torchvision's.
 
 200 random crops and all evaluation crops of real JPEG files have to be within one grey level of
-Pillow's antialiased bilinear resize. With torchvision, too, the logits of a ResNet-18 with random
+Pillow's antialiased bilinear resize, and so have the operations of RandAugment and colour jitter. With torchvision, too, the logits of a ResNet-18 with random
 weights have to agree within 1e-2. Exits with 77 (skipped) where Pillow, numpy or the images are absent.
 
     compare_images.py --squares PROGRAM
@@ -17,7 +17,7 @@ import sys
 
 try:
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageEnhance, ImageOps
 except ImportError as error:
     print(f"skipped: {error} (install python3-pil and python3-numpy to run this test)")
     sys.exit(77)
@@ -51,7 +51,7 @@ def random_request(path, image, draw):
     expected = expected.resize((size, size), Image.Resampling.BILINEAR)
     if flip:
         expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return ((size, left, top, width, height, size, size, 0, 0, flip), path), np.asarray(expected)
+    return ((size, left, top, width, height, size, size, 0, 0, flip, 0, 0), path), np.asarray(expected)
 
 
 def centre(image):
@@ -71,6 +71,44 @@ def worst(name, actual, expected):
     print(f"{name}: {len(differences)} images, {equal} equal, largest difference "
           f"{max(differences)} grey levels")
     return max(differences)
+
+
+def moved(matrix):
+    return lambda image, m: image.transform(image.size, Image.Transform.AFFINE, matrix(m))
+
+
+def enhanced(enhancer):
+    return lambda image, m: enhancer(image).enhance(m)
+
+
+# By thinwire's numbers, with magnitudes.
+OPERATIONS = {
+    "shear x": (1, moved(lambda m: (1, -m, 0, 0, 1, 0)), (-0.3, 0.21)),
+    "shear y": (2, moved(lambda m: (1, 0, 0, -m, 1, 0)), (-0.3, 0.21)),
+    "translate x": (3, moved(lambda m: (1, 0, -m, 0, 1, 0)), (-31, 101)),
+    "translate y": (4, moved(lambda m: (1, 0, 0, 0, 1, -m)), (-31, 101)),
+    "rotate": (5, lambda image, m: image.rotate(m), (-30, 17, 90)),
+    "brightness": (6, enhanced(ImageEnhance.Brightness), (0.1, 0.73, 1, 1.9)),
+    "saturation": (7, enhanced(ImageEnhance.Color), (0.1, 0.73, 1, 1.9)),
+    "contrast": (8, enhanced(ImageEnhance.Contrast), (0.1, 0.73, 1, 1.9)),
+    "sharpness": (9, enhanced(ImageEnhance.Sharpness), (0.1, 0.73, 1, 1.9)),
+    "posterize": (10, lambda image, m: ImageOps.posterize(image, m), (4, 6, 8)),
+    "solarize": (11, lambda image, m: ImageOps.solarize(image, m), (0, 77, 255)),
+    "autocontrast": (12, lambda image, m: ImageOps.autocontrast(image), (0,)),
+    "equalize": (13, lambda image, m: ImageOps.equalize(image), (0,)),
+}
+
+
+def compare_operations(program, paths, plain):
+    good = True
+    for name, (number, pillow, magnitudes) in OPERATIONS.items():
+        requests, expected = [], []
+        for magnitude in magnitudes:
+            for path, pixels in zip(paths, plain):
+                requests.append(((SIZE,) + 9 * (0,) + (number, magnitude), path))
+                expected.append(np.asarray(pillow(Image.fromarray(pixels), magnitude)))
+        good &= worst(name, squares(program, requests), expected) <= 1
+    return good
 
 
 def compare_logits(paths, actual):
@@ -117,8 +155,9 @@ def main():
     good = worst("random crops", squares(arguments.squares, requests), expected) <= 1
 
     expected = [centre(Image.open(path).convert("RGB")) for path in paths]
-    actual = squares(arguments.squares, [((SIZE,) + 9 * (0,), path) for path in paths])
+    actual = squares(arguments.squares, [((SIZE,) + 11 * (0,), path) for path in paths])
     good &= worst("evaluation", actual, expected) <= 1
+    good &= compare_operations(arguments.squares, paths[:8], actual[:8])
     good &= compare_logits(paths[:LOGIT_IMAGES], actual[:LOGIT_IMAGES])
     return 0 if good else 1
 

@@ -46,6 +46,10 @@ void AveragePoolingBackwardRow(const PoolingArguments& shape, const float* y_gra
                                float* x_gradient);
 void MeanRows(const float* x, int64_t rows, int64_t width, float factor, float* y);
 
+void ResampleRow(const ResampleTaps& x, const uint8_t* input, int64_t input_bytes, uint8_t* output);
+void MixRows(const int32_t* weights, int64_t taps, const uint8_t* const* rows, int64_t size,
+             uint8_t* output);
+
 template <typename T>
 void MomentumUpdate(const MomentumArguments<T>& a, const T* g, T* buffer, T* x, int64_t count);
 template <typename T>

@@ -54,6 +54,8 @@ const IsaKernels& Kernels() {
       .max_pooling_backward_row = MaxPoolingBackwardRow,
       .average_pooling_backward_row = AveragePoolingBackwardRow,
       .mean_rows = MeanRows,
+      .resample_row = ResampleRow,
+      .mix_rows = MixRows,
       .float32 = Flat<float>(),
       .float64 = Flat<double>(),
   };
