@@ -1,5 +1,5 @@
 // Augmentation and normalisation of images in one pass, from bytes [height, width, channels] to
-// float32 of the same layout.
+// float32, or bfloat16, of the same layout.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,8 @@ class ImageAugmentation {
  public:
   virtual ~ImageAugmentation() = default;
 
-  /// output, float32 [batch, height, width, channels]: the augmented images, and zeros behind them.
+  /// output, float32 or bfloat16 [batch, height, width, channels]: the augmented images, and zeros
+  /// behind them.
   /// @param images uint8 [rows, height, width, channels], rows <= batch.
   /// @param augmentations bytes of Augmentation[rows], aligned as it is.
   virtual void Run(ConstView images, ConstView augmentations, View output) = 0;

@@ -35,7 +35,9 @@ class Buffer {
   int64_t bytes() const { return bytes_; }
   void* data() const { return data_; }
   /// The whole buffer as elements of `type`.
-  View view(DataType type = DataType::kFloat32) const { return {data_, bytes_ / SizeOf(type), type}; }
+  View view(DataType type = DataType::kFloat32) const {
+    return {data_, bytes_ / SizeOf(type), type};
+  }
   explicit operator bool() const { return data_ != nullptr; }
 
  private:
@@ -104,7 +106,11 @@ class Device {
   virtual std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) = 0;
 
   // Elementwise passes. Operands have equal sizes and types; outputs may alias inputs exactly.
-  /// y = a + b, then max(·, 0) if `relu`. float32 or float64.
+  /// y = x as y's type, rounded to nearest even: float32 to bfloat16 or back. They do not alias.
+  virtual void Convert(ConstView x, View y) = 0;
+  // Add, Relu, ReluBackward and Dropout take float32 or bfloat16: that is computed in float32 and
+  // rounded once.
+  /// y = a + b, then max(·, 0) if `relu`. float64, too.
   virtual void Add(ConstView a, ConstView b, bool relu, View y) = 0;
   virtual void Relu(ConstView x, View y) = 0;
   /// x_gradient = y > 0 ? y_gradient : 0.
@@ -119,11 +125,12 @@ class Device {
   virtual void Average(ConstView x, double decay, View average) = 0;
   /// y = input + beta * y; y is not read if beta is 0. float32 or float64.
   virtual void Evaluate(const CompressionInput& input, double beta, View y) = 0;
-  /// values[j] = v[indices[j]] (int32 indices), v = input + state_factor * state as in TopK::Select.
-  /// float32 or float64.
+  /// values[j] = v[indices[j]] (int32 indices), v = input + state_factor * state as in
+  /// TopK::Select. float32 or float64.
   virtual void Gather(const CompressionInput& input, ConstView state, int state_factor,
                       ConstView indices, View values) = 0;
-  /// y[indices[i]] += factor * values[i], for distinct indices (int32) within y. float32 or float64.
+  /// y[indices[i]] += factor * values[i], for distinct indices (int32) within y. float32 or
+  /// float64.
   virtual void ScatterAdd(ConstView indices, ConstView values, double factor, View y) = 0;
   /// sum[i] = factor * (parts[i] + parts[n + i] + …), n = sum.size, parts.size a multiple of it;
   /// summed in float64 in that order and rounded once. float32, float64, int32.
@@ -132,9 +139,10 @@ class Device {
   // Reductions. Sums are float64 over fixed-size blocks combined in a fixed order.
   /// result[0] (float64, device memory) = sum of squares of x (float32 or float64).
   virtual void SumOfSquares(ConstView x, View result) = 0;
-  /// scale[0] (float32 or float64, device memory) = min(1, max_norm / (sqrt(sum_of_squares[0]) + 1e-6)).
+  /// scale[0] (float32 or float64, device memory) = min(1, max_norm / (sqrt(sum_of_squares[0]) +
+  /// 1e-6)).
   virtual void ClipScale(ConstView sum_of_squares, double max_norm, View scale) = 0;
-  /// Index of the first NaN or Inf of x (float32 or float64), or -1. Waits for the queue.
+  /// Index of the first NaN or Inf of x (float32, float64 or bfloat16), or -1. Waits for the queue.
   virtual int64_t FirstNonFinite(ConstView x) = 0;
   /// Writes the same to result (int64_t, as eight bytes of device memory) without waiting. Once it
   /// finds one, a device that works behind the host skips all updates, SignCompression::Add and

@@ -1,9 +1,12 @@
 // The operations that a device offers: planned once for one shape, then called every step.
 //
-// Activations are NHWC, filters KRSC, all float32 unless a shape names another type. Calls are
-// enqueued on the device's one in-order queue and allocate nothing: scratch memory comes from the
-// device's shared workspace, which planning has made large enough. Results do not depend on the
-// number of threads unless a comment says so. Operands never overlap unless a comment allows it.
+// Activations are NHWC, filters KRSC, all float32 unless a shape's `type` is bfloat16. Then
+// activations and their gradients are bfloat16, and so are filters, weights and their biases;
+// statistics, batch norm's parameters, the gradients of all parameters and what is computed on the
+// way stay float32, and a result is rounded once, when it is stored. Calls are enqueued on the
+// device's one in-order queue and allocate nothing: scratch memory comes from the device's shared
+// workspace, which planning has made large enough. Results do not depend on the number of threads
+// unless a comment says so. Operands never overlap unless a comment allows it.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +33,14 @@ struct ConvolutionShape {
   int64_t groups = 1;
   bool bias = false;
   GradientUse gradients = {};
+  DataType type = DataType::kFloat32;
 
   int64_t out_height() const {
     return (height + 2 * padding_height - kernel_height) / stride_height + 1;
   }
-  int64_t out_width() const { return (width + 2 * padding_width - kernel_width) / stride_width + 1; }
+  int64_t out_width() const {
+    return (width + 2 * padding_width - kernel_width) / stride_width + 1;
+  }
   int64_t input_size() const { return batch * height * width * in_channels; }
   int64_t output_size() const { return batch * out_height() * out_width() * out_channels; }
   /// Filter is [out_channels, kernel_height, kernel_width, in_channels / groups].
@@ -63,6 +69,7 @@ struct LinearShape {
   int64_t batch = 0, in_features = 0, out_features = 0;
   bool bias = true;
   GradientUse gradients = {};
+  DataType type = DataType::kFloat32;
 };
 
 class Linear {
@@ -75,7 +82,8 @@ class Linear {
 };
 
 /// Batch normalisation over the last dimension of [rows, channels], with an optional fused
-/// residual add and ReLU: y = relu(scale * (x - mean) / sqrt(variance + epsilon) + shift + residual).
+/// residual add and ReLU: y = relu(scale * (x - mean) / sqrt(variance + epsilon) + shift +
+/// residual).
 struct BatchNormShape {
   int64_t rows = 0;  // N * H * W
   int64_t channels = 0;
@@ -83,6 +91,7 @@ struct BatchNormShape {
   bool relu = false;
   float epsilon = 1e-5f;
   float momentum = 0.1f;  // running = (1 - momentum) * running + momentum * batch statistic
+  DataType type = DataType::kFloat32;  // of x, y, residual and their gradients
 };
 
 class BatchNorm {
@@ -108,8 +117,8 @@ class BatchNorm {
   virtual void Backward(ConstView x, ConstView y, ConstView y_gradient, ConstView y_gradient2,
                         ConstView scale, ConstView shift, ConstView saved_mean,
                         ConstView saved_inverse_deviation, ConstView x_gradient_addend,
-                        View x_gradient, View residual_gradient,
-                        View scale_gradient, View shift_gradient) = 0;
+                        View x_gradient, View residual_gradient, View scale_gradient,
+                        View shift_gradient) = 0;
 };
 
 /// Max or average pooling over windows. Average divides by the window's full area
@@ -122,11 +131,14 @@ struct PoolingShape {
   int64_t stride_height = 2, stride_width = 2;
   int64_t padding_height = 0, padding_width = 0;
   bool count_include_padding = true;
+  DataType type = DataType::kFloat32;
 
   int64_t out_height() const {
     return (height + 2 * padding_height - window_height) / stride_height + 1;
   }
-  int64_t out_width() const { return (width + 2 * padding_width - window_width) / stride_width + 1; }
+  int64_t out_width() const {
+    return (width + 2 * padding_width - window_width) / stride_width + 1;
+  }
 };
 
 class Pooling {
@@ -143,6 +155,7 @@ class Pooling {
 /// Mean over all pixels: [batch, pixels, channels] -> [batch, channels].
 struct GlobalAveragePoolingShape {
   int64_t batch = 0, pixels = 0, channels = 0;
+  DataType type = DataType::kFloat32;
 };
 
 class GlobalAveragePooling {
@@ -156,6 +169,7 @@ class GlobalAveragePooling {
 /// (out_channels - channels) / 2 zero channels in front and the rest behind.
 struct PadShortcutShape {
   int64_t batch = 0, height = 0, width = 0, channels = 0, out_channels = 0, stride = 2;
+  DataType type = DataType::kFloat32;
 
   int64_t out_height() const { return (height + stride - 1) / stride; }
   int64_t out_width() const { return (width + stride - 1) / stride; }
@@ -172,14 +186,15 @@ class PadShortcut {
 struct LossShape {
   int64_t batch = 0, classes = 0;
   float label_smoothing = 0.0f;
+  DataType type = DataType::kFloat32;  // of logits and their gradient; the loss is float64
 };
 
 /// What one batch yields. Rows with a negative label are ignored everywhere (padding of a last,
 /// uneven batch). A row counts as correct in the top k if fewer than k classes have a larger logit
 /// or an equal one at a lower index.
 struct LossResult {
-  double loss_sum = 0;      // over the counted rows
-  int64_t rows = 0;         // counted rows
+  double loss_sum = 0;  // over the counted rows
+  int64_t rows = 0;     // counted rows
   int64_t correct_top1 = 0;
   int64_t correct_top5 = 0;  // top min(5, classes)
 };

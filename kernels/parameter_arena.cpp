@@ -23,7 +23,8 @@ int64_t TensorSpec::size() const {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& specs, DataType type)
+ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& specs, DataType type,
+                               DataType activations)
     : device_(device), type_(type) {
   int64_t state_size = 0;
   auto place = [](std::vector<Segment>& segments, const TensorSpec& spec, int64_t& end) {
@@ -54,6 +55,13 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
   values_ = device.Allocate(padded_size_ * SizeOf(type));
   gradients_ = device.Allocate(padded_size_ * SizeOf(type));
   state_ = device.Allocate(state_size * SizeOf(type));
+  if (activations == DataType::kBFloat16) {
+    bfloat16_values_ = device.Allocate(padded_size_ * SizeOf(activations));
+  }
+}
+
+void ParameterArena::RoundValues() {
+  if (bfloat16_values_) device_.Convert(values(), bfloat16_values());
 }
 
 const Segment& ParameterArena::segment(const std::string& name) const {
@@ -66,6 +74,16 @@ const Segment& ParameterArena::segment(const std::string& name) const {
 View ParameterArena::value(const std::string& name) const {
   const Segment& found = segment(name);
   return (found.spec.trainable() ? values() : state()).Slice(found.offset, found.size);
+}
+
+View ParameterArena::value(const std::string& name, DataType activations) const {
+  if (activations != DataType::kBFloat16) return value(name);
+  const Segment& found = segment(name);
+  if (!bfloat16_values_ || !found.spec.trainable()) {
+    throw Error("the model's parameters have no copy for a network in bfloat16 to read",
+                "this is an error in thinwire; please report it");
+  }
+  return bfloat16_values().Slice(found.offset, found.size);
 }
 
 View ParameterArena::gradient(const std::string& name) const {

@@ -53,8 +53,10 @@ class ParameterArena {
   static constexpr int64_t kAlignment = 128;
 
   /// @param type float32, or float64 for models that can do it.
+  /// @param activations Of the networks that will read the arena: with bfloat16 it holds a copy of
+  ///     its values in bfloat16.
   ParameterArena(Device& device, const std::vector<TensorSpec>& specs,
-                 DataType type = DataType::kFloat32);
+                 DataType type = DataType::kFloat32, DataType activations = DataType::kFloat32);
 
   Device& device() const { return device_; }
   DataType type() const { return type_; }
@@ -73,10 +75,20 @@ class ParameterArena {
   View values() const { return values_.view(type_); }
   View gradients() const { return gradients_.view(type_); }
   View state() const { return state_.view(type_); }
+  /// The values in bfloat16, in the same layout; absent in an arena without that copy. Optimizers
+  /// keep it up to date; who else writes values calls RoundValues.
+  View bfloat16_values() const {
+    return bfloat16_values_ ? bfloat16_values_.view(DataType::kBFloat16) : View{};
+  }
+  /// Brings the copy up to date, if there is one.
+  void RoundValues();
 
   /// Views of one tensor. @throws Error if there is no such name.
   View value(const std::string& name) const;
   View gradient(const std::string& name) const;
+  /// A tensor as a layer with such activations reads it: bfloat16 ones read the copy.
+  /// @throws Error, too, if the arena has none of it.
+  View value(const std::string& name, DataType activations) const;
   /// Looks in both the trainable and the state segments.
   const Segment& segment(const std::string& name) const;
   bool contains(const std::string& name) const { return by_name_.count(name) != 0; }
@@ -87,7 +99,7 @@ class ParameterArena {
   std::vector<Segment> segments_, state_segments_;
   std::map<std::string, std::pair<bool, size_t>> by_name_;  // (trainable, index)
   int64_t padded_size_ = 0, parameter_count_ = 0, decayed_size_ = 0;
-  Buffer values_, gradients_, state_;
+  Buffer values_, gradients_, state_, bfloat16_values_;
 };
 
 }  // namespace thinwire

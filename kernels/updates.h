@@ -13,16 +13,18 @@ enum class WeightDecayForm : uint8_t {
 
 /// Settings shared by all updates. `gradient_scale`, unless empty, is one float in device memory
 /// that multiplies every gradient first (gradient clipping): it stays on the device.
+/// `bfloat16_x`, unless empty, receives the new parameters (float32) in bfloat16, in the same pass.
 struct UpdateCommon {
   double learning_rate = 0;
   double weight_decay = 0;
   WeightDecayForm decay_form = WeightDecayForm::kCoupled;
   ConstView gradient_scale{};
+  View bfloat16_x{};
 };
 
-/// buffer = momentum * buffer + (1 - dampening) * g; step = nesterov ? g + momentum * buffer : buffer;
-/// x -= learning_rate * step. With momentum 0 there is no buffer. `first_step` stores g undamped in
-/// the buffer, as PyTorch does.
+/// buffer = momentum * buffer + (1 - dampening) * g; step = nesterov ? g + momentum * buffer :
+/// buffer; x -= learning_rate * step. With momentum 0 there is no buffer. `first_step` stores g
+/// undamped in the buffer, as PyTorch does.
 struct MomentumUpdate {
   UpdateCommon common{};
   double momentum = 0;
@@ -47,8 +49,8 @@ struct AdamUpdate {
   int64_t step = 1;
 };
 
-/// v = α v + (1-α) g²; step = g / (sqrt(v) + ε); buffer = momentum * buffer + step; x -= lr * buffer.
-/// Without a buffer (momentum 0) x -= lr * step.
+/// v = α v + (1-α) g²; step = g / (sqrt(v) + ε); buffer = momentum * buffer + step; x -= lr *
+/// buffer. Without a buffer (momentum 0) x -= lr * step.
 struct RmspropUpdate {
   UpdateCommon common{};
   double alpha = 0.99;
@@ -64,9 +66,9 @@ struct SignSgdUpdate {
 };
 
 /// 1-bit Adam's step once the variance is frozen:
-/// x -= learning_rate * m / (sqrt(v / variance_correction) + ε); where v is 0 there has never been a
-/// gradient, and x stays (but for decoupled decay). Coupled decay and `gradient_scale`
-/// belong to the gradients that m was made of: they are not read here.
+/// x -= learning_rate * m / (sqrt(v / variance_correction) + ε); where v is 0 there has never been
+/// a gradient, and x stays (but for decoupled decay). Coupled decay and `gradient_scale` belong to
+/// the gradients that m was made of: they are not read here.
 struct FrozenAdamUpdate {
   UpdateCommon common{};
   double epsilon = 1e-8;

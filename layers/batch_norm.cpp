@@ -99,6 +99,7 @@ int64_t BatchNormLayer::saved_bytes(int64_t) const {
 std::unique_ptr<PlannedLayer> BatchNormLayer::Plan(const PlanningContext& context) const {
   BatchNormShape shape = shape_;
   shape.rows *= context.batch;
+  shape.type = context.activations;
   return std::make_unique<PlannedBatchNorm>(context, shape, tensors());
 }
 

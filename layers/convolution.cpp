@@ -123,10 +123,11 @@ std::unique_ptr<PlannedLayer> ConvolutionLayer::Plan(const PlanningContext& cont
   ConvolutionShape shape = shape_;
   shape.batch = context.batch;
   shape.gradients = context.gradients;
+  shape.type = context.activations;
   const ParameterArena& arena = context.arena;
   return std::make_unique<PlannedConvolution>(
-      context.device().MakeConvolution(shape), TensorValue(arena, filter()),
-      arena.gradient(filter().name), shape.bias ? TensorValue(arena, bias()) : View{},
+      context.device().MakeConvolution(shape), TensorValue(arena, filter(), shape.type),
+      arena.gradient(filter().name), shape.bias ? TensorValue(arena, bias(), shape.type) : View{},
       shape.bias ? arena.gradient(bias().name) : View{});
 }
 

@@ -13,8 +13,6 @@ namespace {
 
 using Kind = ExecutionStep::Kind;
 
-constexpr int64_t kElementBytes = SizeOf(DataType::kFloat32);
-
 std::vector<bool> ValuesWithGradient(const LayerGraph& graph) {
   std::vector<bool> result(graph.layers().size() + 1, false);
   for (size_t i = 0; i < graph.layers().size(); ++i) {
@@ -49,7 +47,8 @@ class StepWriter {
   MemoryTraits traits(size_t index) const { return layer(index).memory_traits(options_.training); }
 
   int64_t ValueBytes(size_t value) const {
-    return options_.batch * graph_.shape({static_cast<int>(value)}).size() * kElementBytes;
+    return options_.batch * graph_.shape({static_cast<int>(value)}).size() *
+           SizeOf(options_.activations);
   }
 
   TensorId NewTensor(int64_t bytes) {

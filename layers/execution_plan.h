@@ -42,6 +42,7 @@ struct ExecutionOptions {
   int64_t batch = 1;
   bool training = true;
   bool reuse_memory = true;  // false: every tensor has memory of its own, for tests
+  DataType activations = DataType::kFloat32;  // of all values and their gradients, or kBFloat16
 };
 
 /// A training plan runs all layers forward, the loss, and all layers backward; an inference plan

@@ -31,7 +31,8 @@ std::unique_ptr<PlannedLayer> GlobalAveragePoolingLayer::Plan(
   return std::make_unique<PlannedGlobalAveragePooling>(
       context.device().MakeGlobalAveragePooling({.batch = context.batch,
                                                  .pixels = input_shape_.height * input_shape_.width,
-                                                 .channels = input_shape_.channels}));
+                                                 .channels = input_shape_.channels,
+                                                 .type = context.activations}));
 }
 
 }  // namespace thinwire

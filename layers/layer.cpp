@@ -11,8 +11,8 @@ std::string FormatShape(const ImageShape& shape) {
   return fmt::format("{}x{}x{}", shape.height, shape.width, shape.channels);
 }
 
-View TensorValue(const ParameterArena& arena, const TensorSpec& tensor) {
-  const View value = arena.value(tensor.name);
+View TensorValue(const ParameterArena& arena, const TensorSpec& tensor, DataType activations) {
+  const View value = arena.value(tensor.name, activations);
   if (value.size != tensor.size()) {
     throw Error(fmt::format("the tensor {} has {} elements in memory, but the layer needs {}",
                             tensor.name, value.size, tensor.size()),

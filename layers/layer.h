@@ -91,8 +91,9 @@ class PlannedLayer {
 struct PlanningContext {
   ParameterArena& arena;
   int64_t batch = 0;
-  uint64_t seed = 0;  // of dropout
-  GradientUse gradients = {};  // that Backward will be asked for
+  uint64_t seed = 0;                          // of dropout
+  GradientUse gradients = {};                 // that Backward will be asked for
+  DataType activations = DataType::kFloat32;  // or kBFloat16
 
   Device& device() const { return arena.device(); }
 };
@@ -129,7 +130,9 @@ class Layer {
   ImageShape output_shape_;
 };
 
-/// The memory of `tensor` in the arena. @throws Error if it is absent or of another size.
-View TensorValue(const ParameterArena& arena, const TensorSpec& tensor);
+/// The memory of `tensor` in the arena, of its copy in bfloat16 if that is what `activations` are.
+/// @throws Error if it is absent or of another size.
+View TensorValue(const ParameterArena& arena, const TensorSpec& tensor,
+                 DataType activations = DataType::kFloat32);
 
 }  // namespace thinwire

@@ -63,9 +63,12 @@ std::string FormatRows(const std::vector<Row>& rows) {
 
 }  // namespace
 
-LayerTotals TotalsOf(const LayerGraph& graph, int64_t batch) {
-  const ExecutionPlan training = MakeExecutionPlan(graph, {.batch = batch, .training = true});
-  const ExecutionPlan inference = MakeExecutionPlan(graph, {.batch = batch, .training = false});
+LayerTotals TotalsOf(const LayerGraph& graph, int64_t batch, DataType activations) {
+  ExecutionOptions options{.batch = batch, .training = true};
+  options.activations = activations;
+  const ExecutionPlan training = MakeExecutionPlan(graph, options);
+  options.training = false;
+  const ExecutionPlan inference = MakeExecutionPlan(graph, options);
   return {.layers = static_cast<int64_t>(graph.layers().size()),
           .parameters = graph.parameter_count(),
           .forward_flops = graph.forward_flops(),
@@ -75,28 +78,29 @@ LayerTotals TotalsOf(const LayerGraph& graph, int64_t batch) {
           .inference_bytes_without_reuse = inference.bytes_without_reuse};
 }
 
-std::string FormatLayerTable(const LayerGraph& graph, int64_t batch) {
+std::string FormatLayerTable(const LayerGraph& graph, int64_t batch, DataType activations) {
   std::vector<Row> rows = {{"layer", "kind", "output", "parameters", "forward/image",
                             fmt::format("output, batch {}", batch)}};
   for (const auto& layer : graph.layers()) {
-    const int64_t bytes = batch * layer->output_shape().size() * SizeOf(DataType::kFloat32);
+    const int64_t bytes = batch * layer->output_shape().size() * SizeOf(activations);
     rows.push_back({layer->name(), layer->description(), FormatShape(layer->output_shape()),
                     Grouped(ParametersOf(*layer)), Operations(layer->forward_flops()),
                     Memory(bytes)});
   }
-  const LayerTotals totals = TotalsOf(graph, batch);
+  const LayerTotals totals = TotalsOf(graph, batch, activations);
   return FormatRows(rows) +
          fmt::format(
              "\n{}: {} layers, image {}, {} classes\n"
              "parameters         {}\n"
              "forward, an image  {}\n"
-             "training memory    {} of activations and their gradients at batch {} "
+             "training memory    {} of activations and their gradients{} at batch {} "
              "({} without reuse)\n"
              "inference memory   {} of activations at batch {} ({} without reuse)\n",
              graph.name(), totals.layers, FormatShape(graph.image_shape()), graph.classes(),
              Grouped(totals.parameters), Operations(totals.forward_flops),
-             Memory(totals.training_bytes), batch, Memory(totals.training_bytes_without_reuse),
-             Memory(totals.inference_bytes), batch, Memory(totals.inference_bytes_without_reuse));
+             Memory(totals.training_bytes), activations == DataType::kBFloat16 ? " in bf16" : "",
+             batch, Memory(totals.training_bytes_without_reuse), Memory(totals.inference_bytes),
+             batch, Memory(totals.inference_bytes_without_reuse));
 }
 
 }  // namespace thinwire

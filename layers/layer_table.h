@@ -18,11 +18,14 @@ struct LayerTotals {
   int64_t inference_bytes = 0, inference_bytes_without_reuse = 0;
 };
 
-/// Plans memory without a device. @throws Error if the graph is not complete.
-LayerTotals TotalsOf(const LayerGraph& graph, int64_t batch);
+/// Plans memory without a device, for activations of that type (see NetworkOptions).
+/// @throws Error if the graph is not complete.
+LayerTotals TotalsOf(const LayerGraph& graph, int64_t batch,
+                     DataType activations = DataType::kFloat32);
 
 /// A table with a line a layer (name, kind, output shape, parameters, forward operations and
 /// output bytes of the batch), then the totals. @throws Error if the graph is not complete.
-std::string FormatLayerTable(const LayerGraph& graph, int64_t batch);
+std::string FormatLayerTable(const LayerGraph& graph, int64_t batch,
+                             DataType activations = DataType::kFloat32);
 
 }  // namespace thinwire

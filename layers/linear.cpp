@@ -89,10 +89,11 @@ std::unique_ptr<PlannedLayer> LinearLayer::Plan(const PlanningContext& context) 
   LinearShape shape = shape_;
   shape.batch = context.batch;
   shape.gradients = context.gradients;
+  shape.type = context.activations;
   const ParameterArena& arena = context.arena;
   return std::make_unique<PlannedLinear>(
-      context.device().MakeLinear(shape), TensorValue(arena, weight()),
-      arena.gradient(weight().name), shape.bias ? TensorValue(arena, bias()) : View{},
+      context.device().MakeLinear(shape), TensorValue(arena, weight(), shape.type),
+      arena.gradient(weight().name), shape.bias ? TensorValue(arena, bias(), shape.type) : View{},
       shape.bias ? arena.gradient(bias().name) : View{});
 }
 

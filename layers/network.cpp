@@ -39,10 +39,10 @@ LayerPhase PhaseOf(ExecutionStep::Kind kind) {
 struct Network::Plan {
   Plan(const LayerGraph& graph, ParameterArena& arena, const NetworkOptions& network_options)
       : device(arena.device()), arena(arena), options(network_options) {
-    const ExecutionPlan execution =
-        MakeExecutionPlan(graph, {.batch = options.batch_size,
-                                  .training = options.training,
-                                  .reuse_memory = options.reuse_memory});
+    const ExecutionPlan execution = MakeExecutionPlan(graph, {.batch = options.batch_size,
+                                                              .training = options.training,
+                                                              .reuse_memory = options.reuse_memory,
+                                                              .activations = options.activations});
     bytes = execution.bytes;
     bytes_without_reuse = execution.bytes_without_reuse;
     {
@@ -50,6 +50,7 @@ struct Network::Plan {
       memory = device.Allocate(execution.bytes);
     }
     PlanningContext context{arena, options.batch_size, options.seed};
+    context.activations = options.activations;
     const std::vector<GradientUse> gradients = GradientsOfLayers(graph, execution);
     for (size_t i = 0; i < gradients.size(); ++i) {
       const Layer& layer = *graph.layers()[i];
@@ -59,14 +60,18 @@ struct Network::Plan {
     }
     loss = device.MakeLoss({.batch = options.batch_size,
                             .classes = graph.classes(),
-                            .label_smoothing = options.label_smoothing});
+                            .label_smoothing = options.label_smoothing,
+                            .type = options.activations});
     images = Bind(execution, execution.images);
     labels = Bind(execution, execution.labels, DataType::kInt32);
     logits = Bind(execution, execution.logits);
     for (const ExecutionStep& step : execution.steps) steps.push_back(Bind(execution, step));
   }
 
-  View Bind(const ExecutionPlan& execution, TensorId id, DataType type = DataType::kFloat32) const {
+  View Bind(const ExecutionPlan& execution, TensorId id) const {
+    return Bind(execution, id, options.activations);
+  }
+  View Bind(const ExecutionPlan& execution, TensorId id, DataType type) const {
     if (id == kAbsent) return {};
     const PlannedTensor& tensor = execution.tensors[static_cast<size_t>(id)];
     return {static_cast<std::byte*>(memory.data()) + tensor.offset, tensor.bytes / SizeOf(type),

@@ -20,6 +20,8 @@ struct NetworkOptions {
   float label_smoothing = 0.0f;
   uint64_t seed = 0;         // of dropout
   bool reuse_memory = true;  // false: every activation has memory of its own, for tests
+  /// Of all activations and their gradients; kBFloat16 takes an arena with a copy in it.
+  DataType activations = DataType::kFloat32;
 };
 
 /// What a network is about to enqueue for a layer.
@@ -34,8 +36,8 @@ class Network {
   Network(const LayerGraph& graph, ParameterArena& arena, const NetworkOptions& options);
   ~Network();
 
-  /// Where a batch is put: images, float32 NHWC [batch, height, width, channels], and labels,
-  /// int32 [batch]; a negative label marks a row that does not count.
+  /// Where a batch is put: images, NHWC [batch, height, width, channels] in the activations' type,
+  /// and labels, int32 [batch]; a negative label marks a row that does not count.
   View images();
   View labels();
 
@@ -47,7 +49,7 @@ class Network {
   void Infer();
   /// Waits for the queue; the result of the last of the two above.
   LossResult ReadLoss();
-  /// [batch, classes] of the last pass. Valid until the next one.
+  /// [batch, classes] of the last pass, in the activations' type. Valid until the next one.
   ConstView logits();
 
   /// Peak bytes of the activation memory that was planned from lifetimes, and what the same

@@ -57,6 +57,7 @@ std::string PadShortcutLayer::description() const {
 std::unique_ptr<PlannedLayer> PadShortcutLayer::Plan(const PlanningContext& context) const {
   PadShortcutShape shape = shape_;
   shape.batch = context.batch;
+  shape.type = context.activations;
   return std::make_unique<PlannedPadShortcut>(context.device().MakePadShortcut(shape));
 }
 

@@ -80,6 +80,7 @@ int64_t PoolingLayer::saved_bytes(int64_t batch) const {
 std::unique_ptr<PlannedLayer> PoolingLayer::Plan(const PlanningContext& context) const {
   PoolingShape shape = shape_;
   shape.batch = context.batch;
+  shape.type = context.activations;
   auto operation = context.device().MakePooling(shape);
   if (operation->saved_bytes() > saved_bytes(context.batch)) {
     throw Error(fmt::format("pooling {}: the device saves {} bytes, {} were planned", name(),

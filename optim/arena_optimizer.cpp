@@ -86,7 +86,8 @@ ConstView ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
 
 UpdateCommon ArenaOptimizer::Common(const ParameterGroup& group, double learning_rate,
                                     ConstView gradient_scale) const {
-  return {learning_rate, group.weight_decay, decay_form_, gradient_scale};
+  return {learning_rate, group.weight_decay, decay_form_, gradient_scale,
+          group.Of(arena_.bfloat16_values())};
 }
 
 void ArenaOptimizer::CountStep() {

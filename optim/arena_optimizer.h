@@ -55,6 +55,7 @@ class ArenaOptimizer : public Optimizer {
 
   /// At most two groups: one pass over all if both are decayed alike.
   const std::vector<ParameterGroup>& groups() const { return groups_; }
+  /// For an update of the whole group.
   UpdateCommon Common(const ParameterGroup& group, double learning_rate,
                       ConstView gradient_scale) const;
   /// To be called first in Step: counts it and starts its clocks.

@@ -65,6 +65,7 @@ void CompressedOptimizer::UpdateWith(MomentumUpdate& update, double learning_rat
     update.common = Common(group, learning_rate);
     const ParameterGroup part = group.Within(range);
     if (part.size == 0) continue;
+    update.common.bfloat16_x = part.Of(arena_.bfloat16_values());
     device().Update(update, part.Of(gradient), part.Of(buffer), part.Of(values()));
   }
 }
@@ -74,6 +75,7 @@ void CompressedOptimizer::ReceiveAndUpdate(AdamUpdate& update, double learning_r
   if (groups().size() == 1 || decays_at_worker_) {
     update.step = step_;
     update.common = Common(groups()[0], learning_rate);
+    update.common.bfloat16_x = arena_.bfloat16_values();
     downlink_->ReceiveAndUpdate(update, estimate, momentum, variance, max_variance, values());
   } else {
     downlink_->ReceiveAdd(1, estimate);

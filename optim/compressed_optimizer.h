@@ -28,7 +28,8 @@ class CompressedOptimizer : public ArenaOptimizer {
   static CompressionInput Times(double factor, ConstView vector) {
     return {.values = vector, .factor = factor};
   }
-  /// For updates with what was received: weight decay only where it is not the worker's.
+  /// For updates of the whole group with what was received: weight decay only where it is not the
+  /// worker's.
   UpdateCommon Common(const ParameterGroup& group, double learning_rate) const;
   /// This rank's shard of a vector laid out as the arena.
   View Shard(View vector) const { return Slice(vector, own_shard()); }

@@ -31,6 +31,7 @@ class Ef14 : public CompressedOptimizer {
     uplink().SendSum(gradient, worker_error_);  // 1 – 3
     downlink().SendMean(uplink(), mean_);
     downlink().ReceiveAdd(-1, values());  // 4
+    arena_.RoundValues();
   }
 
  private:

@@ -132,7 +132,9 @@ void Downlink::ReceiveAndUpdate(const AdamUpdate& update, View estimate, View mo
   const auto of = [](View view, const Range& range) { return view ? Slice(view, range) : view; };
   ReceiveAdd(1, estimate, [&](const Range& range) {
     PhaseTimer timer(context_.costs.update);
-    context_.device().Update(update, of(estimate, range), of(momentum, range), of(variance, range),
+    AdamUpdate part = update;
+    part.common.bfloat16_x = of(update.common.bfloat16_x, range);
+    context_.device().Update(part, of(estimate, range), of(momentum, range), of(variance, range),
                              of(max_variance, range), of(x, range));
   });
 }

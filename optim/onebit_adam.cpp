@@ -84,6 +84,7 @@ class OnebitAdam : public CompressedOptimizer {
       for (const ParameterGroup& group : groups()) {  // 7
         frozen_update_.common = Common(group, learning_rate);
         const ParameterGroup part = group.Within(range);
+        frozen_update_.common.bfloat16_x = part.Of(arena_.bfloat16_values());
         device().Update(frozen_update_, part.Of(momentum_), part.Of(variance_), part.Of(values()));
       }
     });

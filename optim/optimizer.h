@@ -117,12 +117,15 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
+  // An arena's copy in bfloat16 is of its values after each of these calls, too.
+
   /// To be called before the gradient is taken: SAEF moves the arena's values to y = x - e here.
   virtual void BeginStep(double learning_rate) { (void)learning_rate; }
   /// One update. `gradient_scale`, unless empty, is a number in device memory that multiplies the
   /// gradient (clipping). Afterwards the values are x again, the same bits on all ranks. Padding
   /// stays zero.
-  /// @throws Error that names the tensor if a gradient is NaN or Inf, before anything is sent; where
+  /// @throws Error that names the tensor if a gradient is NaN or Inf, before anything is sent;
+  /// where
   ///     the host does not see the device's memory, CheckStep may do so instead.
   virtual void Step(double learning_rate, ConstView gradient_scale) = 0;
   /// To be called after each step: waits for it where Step has not.

@@ -331,7 +331,9 @@ class SignDownlink : public Downlink {
     const auto of = [](View view, const Range& range) { return view ? Slice(view, range) : view; };
     Decode(context_.costs.update,
            [&](SignCompression& compression, const SignMessage& message, const Range& range) {
-             compression.AddAndUpdate(message, update, of(estimate, range), of(momentum, range),
+             AdamUpdate part = update;
+             part.common.bfloat16_x = of(update.common.bfloat16_x, range);
+             compression.AddAndUpdate(message, part, of(estimate, range), of(momentum, range),
                                       of(variance, range), of(max_variance, range), of(x, range));
            });
   }

@@ -34,6 +34,7 @@ class SignVote : public CompressedOptimizer {
     uplink().Send(v);                                 // 1
     downlink().SendMean(uplink(), mean_);             // 2
     downlink().ReceiveAdd(-learning_rate, values());  // 3
+    arena_.RoundValues();
   }
 
  private:

@@ -47,6 +47,7 @@ class StepAheadErrorFeedback : public CompressedOptimizer {
     if (period > 0 && (step_ + 1) % period == 0) AverageErrors();  // 1
     device().Copy(values(), x_);
     device().Evaluate(Times(-1, worker_error_), 1, values());  // 2
+    arena_.RoundValues();
     ahead_ = true;
   }
 
@@ -69,6 +70,7 @@ class StepAheadErrorFeedback : public CompressedOptimizer {
     if (step_ahead_) device().Copy(x_, values());
     ahead_ = false;
     downlink().ReceiveAdd(-1, values());  // 8
+    arena_.RoundValues();
     if (measure_) costs_.mismatch_bound = MismatchBound();
   }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/bfloat16.h"
 #include "kernels/device.h"
 #include "kernels/random.h"
 
@@ -43,13 +44,26 @@ inline std::unique_ptr<Device> MakeTestDevice() {
 template <typename T>
 constexpr DataType DataTypeOf();
 template <>
-constexpr DataType DataTypeOf<float>() { return DataType::kFloat32; }
+constexpr DataType DataTypeOf<float>() {
+  return DataType::kFloat32;
+}
 template <>
-constexpr DataType DataTypeOf<double>() { return DataType::kFloat64; }
+constexpr DataType DataTypeOf<double>() {
+  return DataType::kFloat64;
+}
 template <>
-constexpr DataType DataTypeOf<int32_t>() { return DataType::kInt32; }
+constexpr DataType DataTypeOf<int32_t>() {
+  return DataType::kInt32;
+}
 template <>
-constexpr DataType DataTypeOf<uint8_t>() { return DataType::kUint8; }
+constexpr DataType DataTypeOf<uint8_t>() {
+  return DataType::kUint8;
+}
+
+template <>
+constexpr DataType DataTypeOf<BFloat16>() {
+  return DataType::kBFloat16;
+}
 
 /// Device memory of a test, with a sentinel behind its end that must survive.
 template <typename T>
@@ -64,7 +78,8 @@ class TestBuffer {
     std::vector<T> all(static_cast<size_t>(offset_ + size_ + kSentinels));
     std::memset(all.data(), 0x5A, all.size() * sizeof(T));
     std::copy(values.begin(), values.end(), all.begin() + offset_);
-    device.CopyFromHost(all.data(), buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels));
+    device.CopyFromHost(all.data(),
+                        buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels));
   }
   TestBuffer(Device& device, int64_t size, int64_t misalignment = 0)
       : TestBuffer(device, std::vector<T>(static_cast<size_t>(size), T{}), misalignment) {}
@@ -76,7 +91,8 @@ class TestBuffer {
   /// Reads back, and checks that nothing outside [0, size) was written.
   std::vector<T> Read() const {
     std::vector<T> all(static_cast<size_t>(offset_ + size_ + kSentinels));
-    device_.CopyToHost(buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels), all.data());
+    device_.CopyToHost(buffer_.view(DataTypeOf<T>()).Slice(0, offset_ + size_ + kSentinels),
+                       all.data());
     T sentinel;
     std::memset(&sentinel, 0x5A, sizeof(T));
     for (size_t i = 0; i < all.size(); ++i) {
@@ -90,6 +106,50 @@ class TestBuffer {
   Device& device_;
   int64_t size_, offset_;
   Buffer buffer_;
+};
+
+/// The numbers of `type`, float32 or bfloat16, that are nearest to these.
+inline std::vector<float> RoundTo(DataType type, std::vector<float> values) {
+  if (type != DataType::kBFloat16) return values;
+  for (float& value : values) value = ToFloat(ToBFloat16(value));
+  return values;
+}
+
+/// Activations of a test: numbers of a type that is known at run time. Bfloat16 ones are left
+/// misaligned where float32 are, and aligned to 16 bytes likewise.
+class ActivationBuffer {
+ public:
+  ActivationBuffer(Device& device, DataType type, const std::vector<float>& values,
+                   int64_t misalignment = 0)
+      : type_(type),
+        float32_(device, type == DataType::kFloat32 ? values : std::vector<float>(), misalignment),
+        bfloat16_(device, type == DataType::kBFloat16 ? Bits(values) : std::vector<BFloat16>(),
+                  2 * misalignment) {}
+  ActivationBuffer(Device& device, DataType type, int64_t size, int64_t misalignment = 0)
+      : ActivationBuffer(device, type, std::vector<float>(static_cast<size_t>(size)),
+                         misalignment) {}
+
+  View view() const { return type_ == DataType::kFloat32 ? float32_.view() : bfloat16_.view(); }
+  operator View() const { return view(); }
+  operator ConstView() const { return view(); }
+
+  std::vector<float> Read() const {
+    if (type_ == DataType::kFloat32) return float32_.Read();
+    std::vector<float> values;
+    for (const BFloat16 value : bfloat16_.Read()) values.push_back(ToFloat(value));
+    return values;
+  }
+
+ private:
+  static std::vector<BFloat16> Bits(const std::vector<float>& values) {
+    std::vector<BFloat16> bits;
+    for (const float value : values) bits.push_back(ToBFloat16(value));
+    return bits;
+  }
+
+  DataType type_;
+  TestBuffer<float> float32_;
+  TestBuffer<BFloat16> bfloat16_;
 };
 
 /// Floats left free in front of operands of cuDNN and cuBLASLt, which want 16 bytes' alignment; the

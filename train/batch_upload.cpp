@@ -16,7 +16,20 @@ BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device
 
 void BatchUpload::operator()(const Batch& batch, Network& network) {
   device_.CopyFromHost(batch.labels.data(), network.labels());
-  if (!augmentation_) return device_.CopyFromHost(batch.images.data(), network.images());
+  if (!augmentation_) {
+    const View images = network.images();
+    if (images.type == DataType::kFloat32) {
+      return device_.CopyFromHost(batch.images.data(), images);
+    }
+    const int64_t bytes = images.size * SizeOf(DataType::kFloat32);
+    if (float32_.bytes() < bytes) {
+      const MemoryScope scope(device_, MemoryUse::kActivations);
+      float32_ = device_.Allocate(bytes);
+    }
+    const View copy = float32_.view().Slice(0, images.size);
+    device_.CopyFromHost(batch.images.data(), copy);
+    return device_.Convert(copy, images);
+  }
   const auto drawn = std::as_bytes(batch.augmentations);
   const View bytes = bytes_.view(DataType::kUint8).Slice(0, std::ssize(batch.bytes));
   const View augmentations = augmentations_.view(DataType::kUint8).Slice(0, std::ssize(drawn));

@@ -13,7 +13,7 @@ namespace thinwire {
 inline bool DeliversBytes(const Device& device) { return !device.host_visible(); }
 
 /// Puts batches into a network's inputs, and augments them there if they are bytes. The inputs are
-/// the same, bit for bit, either way.
+/// the same, bit for bit, either way. Those of a network in bfloat16 are rounded once.
 class BatchUpload {
  public:
   /// For the batches of one pipeline.
@@ -25,6 +25,7 @@ class BatchUpload {
   Device& device_;
   std::unique_ptr<ImageAugmentation> augmentation_;  // null: batches are images
   Buffer bytes_, augmentations_;
+  Buffer float32_;  // images that the host has augmented, for a network in bfloat16
 };
 
 }  // namespace thinwire

@@ -34,7 +34,8 @@ BenchReport BenchCollectives(Rank& rank, const BenchOptions& options);
 class SyntheticTraining {
  public:
   SyntheticTraining(const LayerGraph& graph, const OptimizerOptions& options, int64_t batch_size,
-                    Device& device, Communicator& communicator);
+                    Device& device, Communicator& communicator,
+                    DataType activations = DataType::kFloat32);
 
   /// Enqueues the gradient, and then the update.
   void TakeGradient();

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/failure.h"
+#include "kernels/bfloat16.h"
 #include "kernels/random.h"
 #include "layers/initialization.h"
 #include "models/models.h"
@@ -54,17 +55,25 @@ Phases TimePhases(SyntheticTraining& training, Device& device) {
 }  // namespace
 
 SyntheticTraining::SyntheticTraining(const LayerGraph& graph, const OptimizerOptions& options,
-                                     int64_t batch_size, Device& device, Communicator& communicator)
+                                     int64_t batch_size, Device& device, Communicator& communicator,
+                                     DataType activations)
     : batch_size_(batch_size),
-      arena_(device, graph.tensor_specs()),
+      arena_(device, graph.tensor_specs(), DataType::kFloat32, activations),
       optimizer_(MakeOptimizer(options, arena_, communicator)),
-      network_(graph, arena_, {.batch_size = batch_size}) {
+      network_(graph, arena_, {.batch_size = batch_size, .activations = activations}) {
   InitializeParameters(graph, arena_, 0);
+  arena_.RoundValues();
   const View images = network_.images();
   RandomStream random(static_cast<uint64_t>(communicator.rank()), 0);
   std::vector<float> pixels(static_cast<size_t>(images.size));
   for (float& pixel : pixels) pixel = random.Uniform() - 0.5f;
-  device.CopyFromHost(pixels.data(), images);
+  if (images.type == DataType::kBFloat16) {
+    std::vector<BFloat16> rounded(pixels.size());
+    std::transform(pixels.begin(), pixels.end(), rounded.begin(), ToBFloat16);
+    device.CopyFromHost(rounded.data(), images);
+  } else {
+    device.CopyFromHost(pixels.data(), images);
+  }
   std::vector<int32_t> labels(static_cast<size_t>(batch_size));
   for (size_t i = 0; i < labels.size(); ++i) {
     labels[i] = static_cast<int32_t>(static_cast<int64_t>(i) % graph.classes());
@@ -87,7 +96,7 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
   const int64_t batch_size = options.quick ? 2 : *settings.batch_size;
   Device& device = rank.device;
   SyntheticTraining training(graph, MakeOptimizerOptions(settings), batch_size, device,
-                             rank.communicator);
+                             rank.communicator, ActivationType(settings));
   const auto step = [&] {
     Recording recording(device, settings.cuda_graph);
     training.TakeGradient();
@@ -122,6 +131,7 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
                                  {"model", graph.name()},
                                  {"parameters", training.arena().parameter_count()},
                                  {"batch_size", batch_size},
+                                 {"amp", settings.amp},
                                  {"opt", settings.opt},
                                  {"steps", count},
                                  {"images_per_second", images_per_second},

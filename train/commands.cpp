@@ -82,10 +82,13 @@ int Eval(const CommandLine& command_line) {
                                  /*gpu=*/0, MakeGpuOptions(settings));
   const Dataset test_set = LoadDataset(MakeDatasetOptions(settings, Split::kTest), Split::kTest);
   const LayerGraph graph = BuildModelFor(settings, test_set);
-  ParameterArena arena(*device, graph.tensor_specs());
+  const DataType activations = ActivationType(settings);
+  ParameterArena arena(*device, graph.tensor_specs(), DataType::kFloat32, activations);
   LoadInto(model, arena);
+  arena.RoundValues();
   const int64_t batch_size = settings.eval_batch_size.value_or(BatchSize(settings));
-  Network network(graph, arena, {.batch_size = batch_size, .training = false});
+  Network network(graph, arena,
+                  {.batch_size = batch_size, .training = false, .activations = activations});
   const Evaluation result = Evaluate(*device, network, test_set,
                                      {.batch_size = batch_size,
                                       .augmentation = {},
@@ -119,9 +122,10 @@ int Info(const CommandLine& command_line) {
     return 0;
   }
   const LayerGraph graph = BuildModel(command_line.positional, MakeModelOptions(settings));
-  PrintLine(FormatLayerTable(graph, BatchSize(settings)));
+  const DataType activations = ActivationType(settings);
+  PrintLine(FormatLayerTable(graph, BatchSize(settings), activations));
   if (settings.json) {
-    const LayerTotals totals = TotalsOf(graph, BatchSize(settings));
+    const LayerTotals totals = TotalsOf(graph, BatchSize(settings), activations);
     PrintLine(fmt::format(
         R"({{"model": "{}", "layers": {}, "parameters": {}, "forward_flops": {}, )"
         R"("batch_size": {}, "training_bytes": {}, "training_bytes_without_reuse": {}, )"

@@ -11,13 +11,13 @@ namespace thinwire {
 namespace {
 
 /// What the layer with most of it reads and writes.
-int64_t LargestOperands(const LayerGraph& graph, int64_t batch) {
+int64_t LargestOperands(const LayerGraph& graph, int64_t batch, DataType type) {
   int64_t largest = 0;
   for (const auto& layer : graph.layers()) {
     int64_t size = batch * layer->output_shape().size();
     for (const int input : layer->inputs()) size += batch * graph.shape({input}).size();
     for (const LayerTensor& tensor : layer->tensors()) size += tensor.spec.size();
-    largest = std::max(largest, size * SizeOf(DataType::kFloat32));
+    largest = std::max(largest, size * SizeOf(type));
   }
   return largest;
 }
@@ -65,10 +65,12 @@ class BatchSearch {
 
   int64_t BytesOf(int64_t batch) const {
     const int64_t test_batch = settings_.eval_batch_size.value_or(batch);
-    return MakeExecutionPlan(graph_, {.batch = batch}).bytes +
-           MakeExecutionPlan(graph_, {.batch = test_batch, .training = false}).bytes +
+    const DataType type = ActivationType(settings_);
+    return MakeExecutionPlan(graph_, {.batch = batch, .activations = type}).bytes +
+           MakeExecutionPlan(graph_, {.batch = test_batch, .training = false, .activations = type})
+               .bytes +
            std::max(workspace_ * batch / *settings_.batch_size,
-                    LargestOperands(graph_, std::max(batch, test_batch)));
+                    LargestOperands(graph_, std::max(batch, test_batch), type));
   }
 
   const Settings& settings_;

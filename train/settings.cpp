@@ -32,6 +32,7 @@ std::vector<std::string> Shortcuts() { return {"A", "B"}; }
 std::vector<std::string> AmsgradForms() { return {"paper", "corrected"}; }
 std::vector<std::string> Devices() { return {"auto", "cpu", "cuda"}; }
 std::vector<std::string> DataTypes() { return {"f32", "f64"}; }
+std::vector<std::string> AmpTypes() { return {"bf16"}; }
 std::vector<std::string> DecayPlaces() { return {"auto", "worker", "update", "decoupled"}; }
 std::vector<std::string> Compressors() { return {"auto", "sign", "topk", "randk", "identity"}; }
 std::vector<std::string> SignScales() { return {"l1", "l2"}; }
@@ -265,6 +266,11 @@ const std::vector<SettingEntry>& SettingEntries() {
        "ranks of this process on each of its GPUs", kRanks},
       {"threads", 0, "Machine", kModels | kBench, &S::threads, "N",
        "threads of the CPU device; auto: one a core, or OMP_NUM_THREADS", kThreads},
+      {"amp", 0, "Machine", kModels | kBench, &S::amp, "on|off",
+       "activations and the weights that they meet in amp-dtype: half of the memory, and tensor cores "
+       "on GPUs; parameters, gradients and statistics stay float32"},
+      {"amp-dtype", 0, "Machine", kModels | kBench, &S::amp_dtype, "TYPE",
+       "the type of amp", {}, AmpTypes},
       {"tf32", 0, "Machine", kRuns | kBench, &S::tf32, "on|off",
        "GPUs may take factors of convolutions and linear layers in TF32, on tensor cores: faster, "
        "with 10 of float32's 23 bits"},
@@ -332,11 +338,15 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
           .seed = static_cast<uint64_t>(settings.seed)};
 }
 
+DataType ActivationType(const Settings& settings) {
+  return settings.amp ? DataType::kBFloat16 : DataType::kFloat32;
+}
+
 GpuOptions MakeGpuOptions(const Settings& settings) { return {.tf32 = settings.tf32}; }
 
 ScheduleOptions MakeScheduleOptions(const Settings& settings) {
   const bool automatic = settings.sched == "auto";
-  return {.name = !automatic                ? settings.sched
+  return {.name = !automatic               ? settings.sched
                   : IsRegression(settings) ? "constant"
                                            : "onecycle",
           .learning_rate = settings.lr,

@@ -20,8 +20,8 @@
 namespace thinwire {
 
 /// Every setting with its default. The member `data_dir` is the flag `--data-dir` and the recipe
-/// key `data-dir`. An empty optional is written "auto" (batch-size: "full") and means that the value
-/// follows from another setting, as the entry's help says.
+/// key `data-dir`. An empty optional is written "auto" (batch-size: "full") and means that the
+/// value follows from another setting, as the entry's help says.
 struct Settings {
   // Data
   std::string dataset = "shapes";
@@ -35,7 +35,7 @@ struct Settings {
   std::optional<bool> flip;
   int64_t cutout = 0;             // 0: off
   std::vector<double> mean, std;  // empty: the data set's usual values
-  int64_t img_size = 224;                           // image-folder, as all that follow
+  int64_t img_size = 224;         // image-folder, as all that follow
   std::optional<int64_t> val_resize_size;
   std::vector<double> crop_scale = {0.08, 1}, crop_ratio = {0.75, 1.3333};
   std::optional<bool> scaled_decoding;
@@ -114,8 +114,8 @@ struct Settings {
   int64_t checkpoint_hist = 3;
   int64_t log_interval = 20;     // steps
   int64_t measure_interval = 0;  // steps; 0: never
-  int64_t eval_interval = 1;  // epochs; 0: only at the end
-  std::string profile;        // START:COUNT; empty: no steps
+  int64_t eval_interval = 1;     // epochs; 0: only at the end
+  std::string profile;           // START:COUNT; empty: no steps
   bool json = false;
 
   // Machine
@@ -123,6 +123,8 @@ struct Settings {
   std::vector<int64_t> gpus;  // empty: GPU 0, or that of a process's number on its machine
   int64_t workers_per_gpu = 1;
   std::optional<int64_t> threads;
+  bool amp = false;
+  std::string amp_dtype = "bf16";
   bool tf32 = false;
   int64_t seed = 0;
   bool cuda_graph = true;
@@ -239,6 +241,8 @@ std::string DatasetKind(const Settings& settings);
 ModelOptions MakeModelOptions(const Settings& settings);
 /// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
+/// Of networks: bfloat16 with amp.
+DataType ActivationType(const Settings& settings);
 GpuOptions MakeGpuOptions(const Settings& settings);
 /// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);

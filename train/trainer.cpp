@@ -9,12 +9,12 @@
 #include <utility>
 
 #include "comm/failure.h"
+#include "kernels/crc32c.h"
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
 #include "layers/initialization.h"
 #include "models/models.h"
 #include "train/agreement.h"
-#include "kernels/crc32c.h"
 #include "train/measurement.h"
 #include "train/resume.h"
 #include "train/stop_signal.h"
@@ -29,11 +29,14 @@ NetworkOptions TrainingNetwork(const Settings& settings) {
   return {.batch_size = *settings.batch_size,
           .training = true,
           .label_smoothing = static_cast<float>(settings.label_smoothing),
-          .seed = static_cast<uint64_t>(settings.seed)};
+          .seed = static_cast<uint64_t>(settings.seed),
+          .activations = ActivationType(settings)};
 }
 
 NetworkOptions TestNetwork(const Settings& settings) {
-  return {.batch_size = settings.eval_batch_size.value_or(*settings.batch_size), .training = false};
+  return {.batch_size = settings.eval_batch_size.value_or(*settings.batch_size),
+          .training = false,
+          .activations = ActivationType(settings)};
 }
 
 }  // namespace
@@ -73,7 +76,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       communicator_(rank.communicator),
       images_(images),
       graph_(BuildModelFor(settings, images.train)),
-      arena_(device_, graph_.tensor_specs()),
+      arena_(device_, graph_.tensor_specs(), DataType::kFloat32, ActivationType(settings)),
       optimizer_(MakeOptimizer(MakeOptimizerOptions(settings), arena_, communicator_)),
       network_(graph_, arena_, TrainingNetwork(settings)),
       test_network_(graph_, arena_, TestNetwork(settings)),
@@ -114,6 +117,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       device_.Copy(arena_.state(), average_state_.view());
     }
   }
+  arena_.RoundValues();
   communicator_.SetStep(step_);
   CheckReplicas(communicator_, arena_);
   pipeline_ =
@@ -123,10 +127,10 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
     logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
   }
   progress_.Print(fmt::format(
-      "{}, {} parameters, {:.0f} MiB of activations\n{}, {} training and {} test images\n{}{}",
+      "{}, {} parameters, {:.0f} MiB of activations{}\n{}, {} training and {} test images\n{}{}",
       graph_.name(), arena_.parameter_count(),
-      static_cast<double>(network_.activation_bytes()) / (1 << 20), images_.train.name,
-      images_.train.count, images_.test.count, device_.description(),
+      static_cast<double>(network_.activation_bytes()) / (1 << 20), settings_.amp ? " in bf16" : "",
+      images_.train.name, images_.train.count, images_.test.count, device_.description(),
       rank_.alone() ? "" : ", " + communicator_.description()));
   for (const Dataset* dataset : {&images_.train, &images_.test}) {
     if (dataset->left_out.empty()) continue;

@@ -37,11 +37,14 @@ Evaluation Trainer::EvaluateAverage() {
     device_.Copy(average.view(), view);
     device_.CopyFromHost(values.data(), average.view());
   };
-  swap_with_arena(arena_.values(), average_values_);
-  swap_with_arena(arena_.state(), average_state_);
+  const auto swap = [&] {
+    swap_with_arena(arena_.values(), average_values_);
+    swap_with_arena(arena_.state(), average_state_);
+    arena_.RoundValues();
+  };
+  swap();
   const Evaluation evaluation = EvaluateTestSet();
-  swap_with_arena(arena_.values(), average_values_);
-  swap_with_arena(arena_.state(), average_state_);
+  swap();
   return evaluation;
 }
 

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <vector>
 
+#include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/parallel.h"
 
 namespace thinwire {
@@ -51,12 +52,20 @@ class CpuAugmentation : public ImageAugmentation {
     const int64_t size = shape_.image_size(), rows = images.size / size;
     assert(rows <= shape_.batch && output.size == shape_.batch * size);
     const auto* const all = static_cast<const Augmentation*>(augmentations.data);
-    cpu::ParallelChunks(shape_.batch, [&](int64_t i) {
-      float* const to = output.as<float>() + i * size;
+    const auto augment = [&](int64_t i, float* to) {
       if (i >= rows) {
         std::fill_n(to, size, 0.0f);
       } else {
         cpu::Augment(shape_, table_.data(), all[i], images.as<uint8_t>() + i * size, to);
+      }
+    };
+    cpu::ParallelChunks(shape_.batch, [&](int64_t i) {
+      if (output.type == DataType::kBFloat16) {
+        std::vector<float> image(static_cast<size_t>(size));
+        augment(i, image.data());
+        cpu::Round(image.data(), output.as<BFloat16>() + i * size, size);
+      } else {
+        augment(i, output.as<float>() + i * size);
       }
     });
   }

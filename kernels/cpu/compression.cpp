@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/compression_input.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
@@ -97,6 +98,10 @@ class CpuSignCompression : public SignCompression {
       Kernels().add_signs_and_adam(PartOf(message, piece.group), arguments, estimate.as<T>(),
                                    momentum.as<T>(), variance.as<T>(), max_variance.as<T>(),
                                    x.as<T>(), piece.begin, piece.end);
+      if (const View rounded = update.common.bfloat16_x) {
+        cpu::Round(x.as<float>() + piece.begin, rounded.as<BFloat16>() + piece.begin,
+                   piece.end - piece.begin);
+      }
     });
   }
 

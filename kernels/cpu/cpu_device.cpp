@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/augmentation.h"
 #include "kernels/cpu/batch_norm.h"
+#include "kernels/cpu/bfloat16_operations.h"
 #include "kernels/cpu/compression.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/elementwise.h"
@@ -86,25 +87,36 @@ class CpuDevice : public Device {
   void SetProfiling(bool) override {}
 
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16Convolution(scratch_, shape);
     return MakeCpuConvolution(*this, shape);
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16Linear(scratch_, shape);
     return MakeCpuLinear(*this, shape);
   }
   std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16BatchNorm(scratch_, shape);
     return MakeCpuBatchNorm(*this, shape);
   }
   std::unique_ptr<Pooling> MakePooling(const PoolingShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16Pooling(scratch_, shape);
     return MakeCpuPooling(shape);
   }
   std::unique_ptr<GlobalAveragePooling> MakeGlobalAveragePooling(
       const GlobalAveragePoolingShape& shape) override {
+    if (shape.type == DataType::kBFloat16) {
+      return cpu::MakeBFloat16GlobalAveragePooling(scratch_, shape);
+    }
     return MakeCpuGlobalAveragePooling(shape);
   }
   std::unique_ptr<PadShortcut> MakePadShortcut(const PadShortcutShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16PadShortcut(scratch_, shape);
     return MakeCpuPadShortcut(shape);
   }
-  std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override { return MakeCpuLoss(shape); }
+  std::unique_ptr<Loss> MakeLoss(const LossShape& shape) override {
+    if (shape.type == DataType::kBFloat16) return cpu::MakeBFloat16Loss(scratch_, shape);
+    return MakeCpuLoss(shape);
+  }
   std::unique_ptr<ImageAugmentation> MakeAugmentation(const AugmentationShape& shape,
                                                       std::span<const float> table) override {
     return MakeCpuAugmentation(shape, table);
@@ -117,6 +129,7 @@ class CpuDevice : public Device {
     return MakeCpuRegression(shape);
   }
 
+  void Convert(ConstView x, View y) override { cpu::Convert(x, y); }
   void Add(ConstView a, ConstView b, bool relu, View y) override { cpu::Add(a, b, relu, y); }
   void Relu(ConstView x, View y) override { cpu::Relu(x, y); }
   void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) override {
@@ -193,6 +206,7 @@ class CpuDevice : public Device {
 
   const int64_t memory_bytes_ = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   Buffer workspace_;
+  cpu::Float32Scratch scratch_{*this};
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
@@ -23,7 +24,35 @@ void ForEachChunk(View y, ConstView a, ConstView b, const Function& function) {
               [&](int64_t begin, int64_t end) { function(begin, end - begin, stream); });
 }
 
+/// For bfloat16: calls function(a, b, y, begin, count) on chunks, with copies in float32 of the two
+/// inputs (`b` may be absent) and memory for y.
+template <typename Function>
+void InFloat32(ConstView a, ConstView b, View y, const Function& function) {
+  constexpr int64_t kSmallChunk = 2048;
+  ParallelFor(y.size, kSmallChunk, [&](int64_t begin, int64_t end) {
+    float first[kSmallChunk], second[kSmallChunk], result[kSmallChunk];
+    const int64_t count = end - begin;
+    Widen(a.as<BFloat16>() + begin, first, count);
+    if (b) Widen(b.as<BFloat16>() + begin, second, count);
+    function(first, second, result, begin, count);
+    Round(result, y.as<BFloat16>() + begin, count);
+  });
+}
+
 }  // namespace
+
+void Convert(ConstView x, View y) {
+  assert(x.size == y.size);
+  ParallelFor(y.size, kChunk, [&](int64_t begin, int64_t end) {
+    if (y.type == DataType::kBFloat16) {
+      assert(x.type == DataType::kFloat32);
+      Round(x.as<float>() + begin, y.as<BFloat16>() + begin, end - begin);
+    } else {
+      assert(x.type == DataType::kBFloat16 && y.type == DataType::kFloat32);
+      Widen(x.as<BFloat16>() + begin, y.as<float>() + begin, end - begin);
+    }
+  });
+}
 
 void Copy(ConstView source, View destination) {
   assert(source.size == destination.size && source.type == destination.type);
@@ -53,6 +82,12 @@ void Zero(View destination) {
 
 void Add(ConstView a, ConstView b, bool relu, View y) {
   assert(a.size == y.size && b.size == y.size && a.type == y.type && b.type == y.type);
+  if (y.type == DataType::kBFloat16) {
+    return InFloat32(
+        a, b, y, [&](const float* first, const float* second, float* sum, int64_t, int64_t count) {
+          Isa().float32.add(first, second, relu, sum, count, false);
+        });
+  }
   WithFloatingType(y.type, [&]<typename T>() {
     ForEachChunk(y, a, b, [&](int64_t i, int64_t count, bool stream) {
       Isa().flat<T>().add(a.as<T>() + i, b.as<T>() + i, relu, y.as<T>() + i, count, stream);
@@ -61,7 +96,13 @@ void Add(ConstView a, ConstView b, bool relu, View y) {
 }
 
 void Relu(ConstView x, View y) {
-  assert(x.size == y.size);
+  assert(x.size == y.size && x.type == y.type);
+  if (y.type == DataType::kBFloat16) {
+    return InFloat32(x, {}, y,
+                     [](const float* in, const float*, float* out, int64_t, int64_t count) {
+                       Isa().relu(in, out, count, false);
+                     });
+  }
   ForEachChunk(y, x, {}, [&](int64_t i, int64_t count, bool stream) {
     Isa().relu(x.as<float>() + i, y.as<float>() + i, count, stream);
   });
@@ -69,6 +110,12 @@ void Relu(ConstView x, View y) {
 
 void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) {
   assert(y.size == x_gradient.size && y_gradient.size == x_gradient.size);
+  if (y.type == DataType::kBFloat16) {
+    return InFloat32(y, y_gradient, x_gradient,
+                     [](const float* mask, const float* in, float* out, int64_t, int64_t count) {
+                       Isa().relu_backward(mask, in, out, count, false);
+                     });
+  }
   ForEachChunk(x_gradient, y, y_gradient, [&](int64_t i, int64_t count, bool stream) {
     Isa().relu_backward(y.as<float>() + i, y_gradient.as<float>() + i, x_gradient.as<float>() + i,
                         count, stream);
@@ -76,7 +123,13 @@ void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient) {
 }
 
 void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
-  assert(x.size == y.size);
+  assert(x.size == y.size && x.type == y.type);
+  if (y.type == DataType::kBFloat16) {
+    return InFloat32(x, {}, y,
+                     [&](const float* in, const float*, float* out, int64_t first, int64_t count) {
+                       Isa().dropout(in, rate, seed, step, first, out, count);
+                     });
+  }
   ParallelFor(y.size, kChunk, [&](int64_t begin, int64_t end) {
     Isa().dropout(x.as<float>() + begin, rate, seed, step, begin, y.as<float>() + begin,
                   end - begin);

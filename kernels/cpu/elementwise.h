@@ -7,6 +7,7 @@ namespace thinwire::cpu {
 
 void Copy(ConstView source, View destination);
 void Zero(View destination);
+void Convert(ConstView x, View y);
 void Add(ConstView a, ConstView b, bool relu, View y);
 void Relu(ConstView x, View y);
 void ReluBackward(ConstView y, ConstView y_gradient, View x_gradient);

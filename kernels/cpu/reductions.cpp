@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/parallel.h"
@@ -50,6 +51,13 @@ void ClipScale(ConstView sum_of_squares, double max_norm, View scale) {
 }
 
 int64_t FirstNonFinite(ConstView x) {
+  if (x.type == DataType::kBFloat16) {
+    constexpr uint16_t exponent = 0x7F80;
+    const auto* const begin = x.as<BFloat16>();
+    const auto* const found = std::find_if(
+        begin, begin + x.size, [](BFloat16 value) { return (value.bits & exponent) == exponent; });
+    return found == begin + x.size ? -1 : found - begin;
+  }
   const auto found = WithFloatingType(x.type, [&]<typename T>() {
     return MapChunks(x, int64_t{-1}, [&](int64_t begin, int64_t end) {
       const int64_t index = Isa().flat<T>().first_non_finite(x.as<T>() + begin, end - begin);

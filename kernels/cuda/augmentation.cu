@@ -11,17 +11,18 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kAnyChannels = 0;
 
+template <typename T>
 struct Arguments {
   AugmentationShape shape;
   const float* table;
   const uint8_t* images;
   const Augmentation* augmentations;
   int64_t rows;  // images that there are
-  float* output;
+  T* output;
 };
 
-template <int kChannels, int kWidth>
-__global__ void __launch_bounds__(kThreads) AugmentKernel(Arguments a) {
+template <int kChannels, int kWidth, typename T>
+__global__ void __launch_bounds__(kThreads) AugmentKernel(Arguments<T> a) {
   extern __shared__ float table[];
   const AugmentationShape& s = a.shape;
   const int channels = kChannels == kAnyChannels ? static_cast<int>(s.channels) : kChannels;
@@ -56,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) AugmentKernel(Arguments a) {
         values.lanes[k] =
             exists && !cut ? table[channel * static_cast<int>(kByteValues) + byte] : 0;
       }
-      Store<kWidth>(a.output + row * row_size + at, values);
+      StoreNumbers<kWidth>(a.output + row * row_size + at, values);
     }
   }
 }
@@ -68,23 +69,28 @@ class CudaAugmentation : public ImageAugmentation {
       : queue_(queue), shape_(shape), table_(Upload(device, table)) {}
 
   void Run(ConstView images, ConstView augmentations, View output) override {
-    const Arguments a = {.shape = shape_,
-                         .table = static_cast<const float*>(table_.data()),
-                         .images = images.as<uint8_t>(),
-                         .augmentations = static_cast<const Augmentation*>(augmentations.data),
-                         .rows = images.size / shape_.image_size(),
-                         .output = output.as<float>()};
-    Grid grid = GridFor(queue_, shape_.batch * shape_.height * kWarp, kThreads);
-    grid.shared_bytes = table_.bytes();
-    constexpr int kFull = kFullWidth<float>;
-    const bool vectors = shape_.width * shape_.channels % kFull == 0 && AllAligned(output);
-    auto kernel = AugmentKernel<kAnyChannels, 1>;
-    if (vectors && shape_.channels == 1) kernel = AugmentKernel<1, kFull>;
-    if (vectors && shape_.channels == 3) kernel = AugmentKernel<3, kFull>;
-    Launch("augmentation", queue_, grid, kernel, a);
+    WithActivationType(output.type, [&]<typename T>() { RunAs<T>(images, augmentations, output); });
   }
 
  private:
+  template <typename T>
+  void RunAs(ConstView images, ConstView augmentations, View output) {
+    const Arguments<T> a = {.shape = shape_,
+                            .table = static_cast<const float*>(table_.data()),
+                            .images = images.as<uint8_t>(),
+                            .augmentations = static_cast<const Augmentation*>(augmentations.data),
+                            .rows = images.size / shape_.image_size(),
+                            .output = output.as<T>()};
+    Grid grid = GridFor(queue_, shape_.batch * shape_.height * kWarp, kThreads);
+    grid.shared_bytes = table_.bytes();
+    constexpr int kFull = kFullWidth<T>;
+    const bool vectors = shape_.width * shape_.channels % kFull == 0 && AllAligned(output);
+    auto kernel = AugmentKernel<kAnyChannels, 1, T>;
+    if (vectors && shape_.channels == 1) kernel = AugmentKernel<1, kFull, T>;
+    if (vectors && shape_.channels == 3) kernel = AugmentKernel<3, kFull, T>;
+    Launch("augmentation", queue_, grid, kernel, a);
+  }
+
   Queue queue_;
   AugmentationShape shape_;
   Buffer table_;

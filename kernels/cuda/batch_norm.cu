@@ -45,22 +45,23 @@ class Accumulator {
   int rows_ = 0;
 };
 
+template <typename T>
 struct MomentsArguments {
-  const float* x;
+  const T* x;
   float *running_mean, *running_variance, *saved_mean, *saved_inverse_deviation;
   float epsilon, momentum;
 };
 
 /// Sums relative to the first row, so that a large mean does not drown the variance.
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    MomentsKernel(ColumnGrid grid, ReductionMemory<Sums> memory, MomentsArguments a) {
+    MomentsKernel(ColumnGrid grid, ReductionMemory<Sums> memory, MomentsArguments<T> a) {
   const int64_t channel = grid.Channel();
   Accumulator<kWidth> accumulator;
   if (channel < grid.channels) {
-    const auto pivot = Load<kWidth>(a.x + channel);
+    const auto pivot = LoadNumbers<kWidth>(a.x + channel);
     for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
-      const auto x = Load<kWidth>(a.x + row * grid.channels + channel);
+      const auto x = LoadNumbers<kWidth>(a.x + row * grid.channels + channel);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) {
         const float difference = x.lanes[k] - pivot.lanes[k];
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   FinishColumns<kWidth>(grid, memory, accumulator.sums, [&](int64_t c, const Sums& sums) {
     const double n = static_cast<double>(grid.rows);
     const double from_pivot = sums.first / n;
-    const double mean = static_cast<double>(a.x[c]) + from_pivot;
+    const double mean = static_cast<double>(LoadNumbers<1>(a.x + c).lanes[0]) + from_pivot;
     double variance = sums.second / n - from_pivot * from_pivot;
     if (variance < 0) variance = 0;  // rounding; NaN stays
     a.saved_mean[c] = static_cast<float>(mean);
@@ -94,18 +95,19 @@ struct Affine {
   __device__ float operator()(float x) const { return fmaf(x - mean, factor, shift); }
 };
 
+template <typename T>
 struct NormaliseArguments {
-  const float *x, *residual;
+  const T *x, *residual;
   const float *mean, *inverse_deviation;  // or, in inference, the variance
   const float *scale, *shift;
-  float* y;
+  T* y;
   float epsilon;
   bool relu, inference;
 };
 
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    NormaliseKernel(ColumnGrid grid, NormaliseArguments a) {
+    NormaliseKernel(ColumnGrid grid, NormaliseArguments<T> a) {
   const int64_t channel = grid.Channel();
   if (channel >= grid.channels) return;
   Affine affine[kWidth];
@@ -121,38 +123,40 @@ __global__ void __launch_bounds__(kColumnThreads)
   }
   for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
     const int64_t i = row * grid.channels + channel;
-    auto values = Load<kWidth>(a.x + i);
+    auto values = LoadNumbers<kWidth>(a.x + i);
     Vector<float, kWidth> residual{};
-    if (a.residual != nullptr) residual = Load<kWidth>(a.residual + i);
+    if (a.residual != nullptr) residual = LoadNumbers<kWidth>(a.residual + i);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) {
       float value = affine[k](values.lanes[k]);
       if (a.residual != nullptr) value += residual.lanes[k];
       values.lanes[k] = a.relu && value < 0 ? 0.0f : value;  // NaN stays
     }
-    Store<kWidth>(a.y + i, values);
+    StoreNumbers<kWidth>(a.y + i, values);
   }
 }
 
+template <typename T>
 struct BackwardArguments {
-  const float *x, *y;  // y only where the mask is taken from it
-  const float *y_gradient, *y_gradient2, *addend;
+  const T *x, *y;  // y only where the mask is taken from it
+  const T *y_gradient, *y_gradient2, *addend;
   const float *scale, *shift, *mean, *inverse_deviation;
-  float *x_gradient, *residual_gradient, *scale_gradient, *shift_gradient;
+  T *x_gradient, *residual_gradient;
+  float *scale_gradient, *shift_gradient;
   float *offset, *slope;  // [channels]: from the first pass to the second
   bool mask_from_x;
 
   template <int kWidth>
   __device__ Vector<float, kWidth> Gradient(int64_t i, const Vector<float, kWidth>& values,
                                             const Affine (&affine)[kWidth]) const {
-    auto g = Load<kWidth>(y_gradient + i);
+    auto g = LoadNumbers<kWidth>(y_gradient + i);
     if (y_gradient2 != nullptr) {
-      const auto second = Load<kWidth>(y_gradient2 + i);
+      const auto second = LoadNumbers<kWidth>(y_gradient2 + i);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) g.lanes[k] += second.lanes[k];
     }
     if (y != nullptr) {
-      const auto output = Load<kWidth>(y + i);
+      const auto output = LoadNumbers<kWidth>(y + i);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) g.lanes[k] = output.lanes[k] > 0 ? g.lanes[k] : 0.0f;
     } else if (mask_from_x) {
@@ -174,9 +178,9 @@ struct BackwardArguments {
   }
 };
 
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    BackwardReduceKernel(ColumnGrid grid, ReductionMemory<Sums> memory, BackwardArguments a) {
+    BackwardReduceKernel(ColumnGrid grid, ReductionMemory<Sums> memory, BackwardArguments<T> a) {
   const int64_t channel = grid.Channel();
   Accumulator<kWidth> accumulator;
   if (channel < grid.channels) {
@@ -184,9 +188,9 @@ __global__ void __launch_bounds__(kColumnThreads)
     a.SetAffine(channel, affine);
     for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
       const int64_t i = row * grid.channels + channel;
-      const auto values = Load<kWidth>(a.x + i);
+      const auto values = LoadNumbers<kWidth>(a.x + i);
       const auto g = a.template Gradient<kWidth>(i, values, affine);
-      if (a.residual_gradient != nullptr) Store<kWidth>(a.residual_gradient + i, g);
+      if (a.residual_gradient != nullptr) StoreNumbers<kWidth>(a.residual_gradient + i, g);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) {
         accumulator.Add(k, g.lanes[k], g.lanes[k] * (values.lanes[k] - affine[k].mean));
@@ -207,30 +211,32 @@ __global__ void __launch_bounds__(kColumnThreads)
 }
 
 /// x_gradient = factor * g + offset + slope * (x - mean) (+ addend)
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    BackwardApplyKernel(ColumnGrid grid, BackwardArguments a) {
+    BackwardApplyKernel(ColumnGrid grid, BackwardArguments<T> a) {
   const int64_t channel = grid.Channel();
   if (channel >= grid.channels) return;
   Affine affine[kWidth];
   a.SetAffine(channel, affine);
-  const auto offset = Load<kWidth>(a.offset + channel), slope = Load<kWidth>(a.slope + channel);
+  const auto offset = LoadNumbers<kWidth>(a.offset + channel);
+  const auto slope = LoadNumbers<kWidth>(a.slope + channel);
   for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
     const int64_t i = row * grid.channels + channel;
-    const auto values = Load<kWidth>(a.x + i);
+    const auto values = LoadNumbers<kWidth>(a.x + i);
     auto g = a.template Gradient<kWidth>(i, values, affine);
     Vector<float, kWidth> addend{};
-    if (a.addend != nullptr) addend = Load<kWidth>(a.addend + i);
+    if (a.addend != nullptr) addend = LoadNumbers<kWidth>(a.addend + i);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) {
       const float line = fmaf(slope.lanes[k], values.lanes[k] - affine[k].mean, offset.lanes[k]);
       const float gradient = fmaf(affine[k].factor, g.lanes[k], line);
       g.lanes[k] = a.addend != nullptr ? gradient + addend.lanes[k] : gradient;
     }
-    Store<kWidth>(a.x_gradient + i, g);
+    StoreNumbers<kWidth>(a.x_gradient + i, g);
   }
 }
 
+template <typename T>
 class CudaBatchNorm : public BatchNorm {
  public:
   CudaBatchNorm(Device& device, const Queue& queue, const BatchNormShape& shape)
@@ -244,16 +250,16 @@ class CudaBatchNorm : public BatchNorm {
                        View running_mean, View running_variance, View saved_mean,
                        View saved_inverse_deviation, View y) override {
     if (shape_.rows == 0) return;
-    const MomentsArguments moments{x.as<float>(),
-                                   running_mean.as<float>(),
-                                   running_variance.as<float>(),
-                                   saved_mean.as<float>(),
-                                   saved_inverse_deviation.as<float>(),
-                                   shape_.epsilon,
-                                   shape_.momentum};
+    const MomentsArguments<T> moments{x.as<T>(),
+                                      running_mean.as<float>(),
+                                      running_variance.as<float>(),
+                                      saved_mean.as<float>(),
+                                      saved_inverse_deviation.as<float>(),
+                                      shape_.epsilon,
+                                      shape_.momentum};
     const ColumnGrid grid = GridOf(AllAligned(x));
     Launch("batch_norm_moments", queue_, grid.Blocks(),
-           grid.width > 1 ? MomentsKernel<kFullWidth<float>> : MomentsKernel<1>, grid, Memory(),
+           grid.width > 1 ? MomentsKernel<kFullWidth<T>, T> : MomentsKernel<1, T>, grid, Memory(),
            moments);
     Normalise(x, residual, scale, shift, saved_mean, saved_inverse_deviation, false, y);
   }
@@ -269,28 +275,28 @@ class CudaBatchNorm : public BatchNorm {
                 ConstView saved_inverse_deviation, ConstView x_gradient_addend, View x_gradient,
                 View residual_gradient, View scale_gradient, View shift_gradient) override {
     const ConstView mask = shape_.relu && shape_.residual ? y : ConstView{};
-    BackwardArguments a{.x = x.as<float>(),
-                        .y = mask.as<float>(),
-                        .y_gradient = y_gradient.as<float>(),
-                        .y_gradient2 = y_gradient2.as<float>(),
-                        .addend = x_gradient_addend.as<float>(),
-                        .scale = scale.as<float>(),
-                        .shift = shift.as<float>(),
-                        .mean = saved_mean.as<float>(),
-                        .inverse_deviation = saved_inverse_deviation.as<float>(),
-                        .x_gradient = x_gradient.as<float>(),
-                        .residual_gradient = residual_gradient.as<float>(),
-                        .scale_gradient = scale_gradient.as<float>(),
-                        .shift_gradient = shift_gradient.as<float>(),
-                        .offset = affine_.view().as<float>(),
-                        .slope = affine_.view().as<float>() + shape_.channels,
-                        .mask_from_x = shape_.relu && !shape_.residual};
+    BackwardArguments<T> a{.x = x.as<T>(),
+                           .y = mask.as<T>(),
+                           .y_gradient = y_gradient.as<T>(),
+                           .y_gradient2 = y_gradient2.as<T>(),
+                           .addend = x_gradient_addend.as<T>(),
+                           .scale = scale.as<float>(),
+                           .shift = shift.as<float>(),
+                           .mean = saved_mean.as<float>(),
+                           .inverse_deviation = saved_inverse_deviation.as<float>(),
+                           .x_gradient = x_gradient.as<T>(),
+                           .residual_gradient = residual_gradient.as<T>(),
+                           .scale_gradient = scale_gradient.as<float>(),
+                           .shift_gradient = shift_gradient.as<float>(),
+                           .offset = affine_.view().as<float>(),
+                           .slope = affine_.view().as<float>() + shape_.channels,
+                           .mask_from_x = shape_.relu && !shape_.residual};
     const ColumnGrid grid = GridOf(AllAligned(x, mask, y_gradient, y_gradient2, x_gradient_addend,
                                               x_gradient, residual_gradient));
     const bool wide = grid.width > 1;
     Launch("batch_norm_backward_reduce", queue_, grid.Blocks(),
-           wide ? BackwardReduceKernel<kFullWidth<float>> : BackwardReduceKernel<1>, grid, Memory(),
-           a);
+           wide ? BackwardReduceKernel<kFullWidth<T>, T> : BackwardReduceKernel<1, T>, grid,
+           Memory(), a);
     if (residual_gradient) {  // the masked sum has been stored: no need to form it again
       a.y_gradient = a.residual_gradient;
       a.y_gradient2 = nullptr;
@@ -299,12 +305,13 @@ class CudaBatchNorm : public BatchNorm {
     }
     if (shape_.rows == 0) return;
     Launch("batch_norm_backward_apply", queue_, grid.Blocks(),
-           wide ? BackwardApplyKernel<kFullWidth<float>> : BackwardApplyKernel<1>, grid, a);
+           wide ? BackwardApplyKernel<kFullWidth<T>, T> : BackwardApplyKernel<1, T>, grid, a);
   }
 
  private:
   ColumnGrid GridOf(bool aligned) const {
-    return ColumnGrid(queue_, shape_.rows, shape_.channels, aligned, kMaxRowBlocks);
+    return ColumnGrid(queue_, shape_.rows, shape_.channels, aligned ? kFullWidth<T> : 1,
+                      kMaxRowBlocks);
   }
   ReductionMemory<Sums> Memory() const {
     return {device_.workspace().as<Sums>(), static_cast<unsigned*>(tickets_.data())};
@@ -312,19 +319,19 @@ class CudaBatchNorm : public BatchNorm {
 
   void Normalise(ConstView x, ConstView residual, ConstView scale, ConstView shift, ConstView mean,
                  ConstView deviation, bool inference, View y) const {
-    const NormaliseArguments a{.x = x.as<float>(),
-                               .residual = residual.as<float>(),
-                               .mean = mean.as<float>(),
-                               .inverse_deviation = deviation.as<float>(),
-                               .scale = scale.as<float>(),
-                               .shift = shift.as<float>(),
-                               .y = y.as<float>(),
-                               .epsilon = shape_.epsilon,
-                               .relu = shape_.relu,
-                               .inference = inference};
+    const NormaliseArguments<T> a{.x = x.as<T>(),
+                                  .residual = residual.as<T>(),
+                                  .mean = mean.as<float>(),
+                                  .inverse_deviation = deviation.as<float>(),
+                                  .scale = scale.as<float>(),
+                                  .shift = shift.as<float>(),
+                                  .y = y.as<T>(),
+                                  .epsilon = shape_.epsilon,
+                                  .relu = shape_.relu,
+                                  .inference = inference};
     const ColumnGrid grid = GridOf(AllAligned(x, residual, y));
     Launch("batch_norm_normalise", queue_, grid.Blocks(),
-           grid.width > 1 ? NormaliseKernel<kFullWidth<float>> : NormaliseKernel<1>, grid, a);
+           grid.width > 1 ? NormaliseKernel<kFullWidth<T>, T> : NormaliseKernel<1, T>, grid, a);
   }
 
   Device& device_;
@@ -341,7 +348,10 @@ namespace thinwire {
 std::unique_ptr<BatchNorm> MakeCudaBatchNorm(Device& device, const cuda::Queue& queue,
                                              const BatchNormShape& shape) {
   CheckShape(shape);
-  return std::make_unique<cuda::CudaBatchNorm>(device, queue, shape);
+  if (shape.type == DataType::kBFloat16) {
+    return std::make_unique<cuda::CudaBatchNorm<BFloat16>>(device, queue, shape);
+  }
+  return std::make_unique<cuda::CudaBatchNorm<float>>(device, queue, shape);
 }
 
 }  // namespace thinwire

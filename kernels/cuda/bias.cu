@@ -11,32 +11,32 @@ struct BiasSum {
   __device__ void Add(const volatile BiasSum& other) { value += other.value; }
 };
 
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    AddBiasKernel(ColumnGrid grid, const float* bias, float* y) {
+    AddBiasKernel(ColumnGrid grid, const T* bias, T* y) {
   const int64_t channel = grid.Channel();
   if (channel >= grid.channels) return;
   float own[kWidth];
 #pragma unroll
-  for (int k = 0; k < kWidth; ++k) own[k] = bias[channel + k];
+  for (int k = 0; k < kWidth; ++k) own[k] = LoadNumbers<1>(bias + channel + k).lanes[0];
   for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
-    float* at = y + row * grid.channels + channel;
-    auto values = Load<kWidth>(at);
+    T* at = y + row * grid.channels + channel;
+    auto values = LoadNumbers<kWidth>(at);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) values.lanes[k] += own[k];
-    Store<kWidth>(at, values);
+    StoreNumbers<kWidth>(at, values);
   }
 }
 
-template <int kWidth>
+template <int kWidth, typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    BiasGradientKernel(ColumnGrid grid, ReductionMemory<BiasSum> memory, const float* y_gradient,
+    BiasGradientKernel(ColumnGrid grid, ReductionMemory<BiasSum> memory, const T* y_gradient,
                        float* bias_gradient) {
   const int64_t channel = grid.Channel();
   BiasSum sums[kWidth];
   if (channel < grid.channels) {
     for (int64_t row = grid.FirstRow(); row < grid.rows; row += grid.RowStep()) {
-      const auto values = Load<kWidth>(y_gradient + row * grid.channels + channel);
+      const auto values = LoadNumbers<kWidth>(y_gradient + row * grid.channels + channel);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) sums[k].value += static_cast<double>(values.lanes[k]);
     }
@@ -49,10 +49,13 @@ __global__ void __launch_bounds__(kColumnThreads)
 }  // namespace
 
 void AddBias(const Queue& queue, int64_t rows, ConstView bias, View y) {
-  const ColumnGrid grid(queue, rows, bias.size, AllAligned(y), kMaxRowBlocks);
-  Launch("add_bias", queue, grid.Blocks(),
-         grid.width > 1 ? AddBiasKernel<kFullWidth<float>> : AddBiasKernel<1>, grid,
-         bias.as<float>(), y.as<float>());
+  WithActivationType(y.type, [&]<typename T>() {
+    constexpr int kFull = kFullWidth<T>;
+    const ColumnGrid grid(queue, rows, bias.size, AllAligned(y) ? kFull : 1, kMaxRowBlocks);
+    Launch("add_bias", queue, grid.Blocks(),
+           grid.width > 1 ? AddBiasKernel<kFull, T> : AddBiasKernel<1, T>, grid, bias.as<T>(),
+           y.as<T>());
+  });
 }
 
 BiasGradient::BiasGradient(Device& device, const Queue& queue, int64_t rows, int64_t channels)
@@ -65,12 +68,16 @@ BiasGradient::BiasGradient(Device& device, const Queue& queue, int64_t rows, int
 }
 
 void BiasGradient::Run(ConstView y_gradient, View bias_gradient) {
-  const ColumnGrid grid(queue_, rows_, channels_, AllAligned(y_gradient), kMaxRowBlocks);
   const ReductionMemory<BiasSum> memory{device_.workspace().as<BiasSum>(),
                                         static_cast<unsigned*>(tickets_.data())};
-  Launch("bias_gradient", queue_, grid.Blocks(),
-         grid.width > 1 ? BiasGradientKernel<kFullWidth<float>> : BiasGradientKernel<1>, grid,
-         memory, y_gradient.as<float>(), bias_gradient.as<float>());
+  WithActivationType(y_gradient.type, [&]<typename T>() {
+    constexpr int kFull = kFullWidth<T>;
+    const ColumnGrid grid(queue_, rows_, channels_, AllAligned(y_gradient) ? kFull : 1,
+                          kMaxRowBlocks);
+    Launch("bias_gradient", queue_, grid.Blocks(),
+           grid.width > 1 ? BiasGradientKernel<kFull, T> : BiasGradientKernel<1, T>, grid, memory,
+           y_gradient.as<T>(), bias_gradient.as<float>());
+  });
 }
 
 }  // namespace thinwire::cuda

@@ -7,10 +7,11 @@
 
 namespace thinwire::cuda {
 
-/// y += bias, in every row.
+/// y += bias, in every row; both float32 or both bfloat16.
 void AddBias(const Queue& queue, int64_t rows, ConstView bias, View y);
 
-/// bias_gradient = sum of y_gradient's rows, in one order for all runs.
+/// bias_gradient, float32 = sum of y_gradient's rows, float32 or bfloat16, in one order for all
+/// runs.
 class BiasGradient {
  public:
   BiasGradient(Device& device, const Queue& queue, int64_t rows, int64_t channels);

@@ -17,12 +17,12 @@ struct ReductionMemory {
   unsigned* tickets;  // [column_blocks], zeros between launches
 };
 
-/// Bytes of partial sums, for vectors that are aligned or not.
+/// Bytes of partial sums, for columns of any width.
 template <typename Sums>
 int64_t PartialBytes(const Queue& queue, int64_t rows, int64_t channels) {
   int64_t blocks = 0;
-  for (const bool aligned : {false, true}) {
-    const ColumnGrid grid(queue, rows, channels, aligned, kMaxRowBlocks);
+  for (const int width : {1, kFullWidth<float>, kFullWidth<BFloat16>}) {
+    const ColumnGrid grid(queue, rows, channels, width, kMaxRowBlocks);
     if (grid.row_blocks > blocks) blocks = grid.row_blocks;
   }
   return blocks * channels * static_cast<int64_t>(sizeof(Sums));
@@ -30,7 +30,7 @@ int64_t PartialBytes(const Queue& queue, int64_t rows, int64_t channels) {
 
 /// Bytes of tickets, for the same.
 inline int64_t TicketBytes(const Queue& queue, int64_t rows, int64_t channels) {
-  const ColumnGrid narrow(queue, rows, channels, false, kMaxRowBlocks);
+  const ColumnGrid narrow(queue, rows, channels, 1, kMaxRowBlocks);
   return narrow.column_blocks * static_cast<int64_t>(sizeof(unsigned));
 }
 

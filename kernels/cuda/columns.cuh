@@ -19,12 +19,14 @@ struct ColumnGrid {
   int64_t column_blocks = 1, row_blocks = 1;
 
   ColumnGrid() = default;
+  /// @param full_width Channels of a column where they divide all: those of 16 bytes, or 1 for
+  ///     operands that are not aligned.
   /// @param most_row_blocks Bounds what a reduction leaves behind.
-  ColumnGrid(const Queue& queue, int64_t row_count, int64_t channel_count, bool aligned,
+  ColumnGrid(const Queue& queue, int64_t row_count, int64_t channel_count, int full_width,
              int64_t most_row_blocks)
       : rows(row_count),
         channels(channel_count),
-        width(aligned && channel_count % kFullWidth<float> == 0 ? kFullWidth<float> : 1) {
+        width(channel_count % full_width == 0 ? full_width : 1) {
     const int64_t columns = channels / width;
     while (shift < 5 && (int64_t{1} << shift) < columns) ++shift;
     column_blocks = (columns + (int64_t{1} << shift) - 1) >> shift;

@@ -198,6 +198,7 @@ struct AddAndUpdatePass {
   StepArgument<AdamArguments<T>> arguments;
   const T* gradient_scale;
   T *estimate, *m, *v, *v_max, *x;
+  BFloat16* copy;  // of x, or null
   bool aligned;
   const int* halted;
   template <int kCount>
@@ -222,6 +223,12 @@ struct AddAndUpdatePass {
     StoreLanes<kCount>(v + i, second, aligned);
     if constexpr (kMaximum) StoreLanes<kCount>(v_max + i, largest, aligned);
     StoreLanes<kCount>(x + i, values, aligned);
+    if (aligned) {
+      StoreCopy(copy, i, values);
+    } else {
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) StoreCopy<1, T>(copy, i + k, {{values.lanes[k]}});
+    }
   }
 };
 
@@ -327,13 +334,14 @@ class CudaSignCompression : public SignCompression {
                     View momentum, View variance, View max_variance, View x) override {
     const StepArgument<AdamArguments<T>> arguments =
         MakeStepArgument(queue_, ArgumentsOf<T>(update));
+    const View copy = update.common.bfloat16_x;
     const auto run = [&]<bool kMaximum>() {
-      Apply(
-          "add_signs_and_adam",
-          AddAndUpdatePass<kMaximum, T>{
-              MessageOf<T>(message), arguments, update.common.gradient_scale.as<T>(),
-              estimate.as<T>(), momentum.as<T>(), variance.as<T>(), max_variance.as<T>(), x.as<T>(),
-              AllAligned(estimate, momentum, variance, max_variance, x), queue_.halted});
+      Apply("add_signs_and_adam",
+            AddAndUpdatePass<kMaximum, T>{
+                MessageOf<T>(message), arguments, update.common.gradient_scale.as<T>(),
+                estimate.as<T>(), momentum.as<T>(), variance.as<T>(), max_variance.as<T>(),
+                x.as<T>(), copy.as<BFloat16>(),
+                AllAligned(estimate, momentum, variance, max_variance, x, copy), queue_.halted});
     };
     if (max_variance) {
       run.template operator()<true>();

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/cuda/bias.h"
+#include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/trace_range.h"
 
@@ -20,12 +21,16 @@ class CudaConvolution : public Convolution {
     if (shape.batch > 0) {
       const auto plan = [&](ConvolutionDirection direction) {
         auto& planned = plans_[static_cast<size_t>(direction)];
-        planned = cuda::PlanConvolution(cudnn, shape, direction, {.tf32 = options.tf32});
+        planned = cuda::PlanConvolution(cudnn, shape, direction,
+                                        {.type = shape.type, .tf32 = options.tf32});
         device.ReserveWorkspace(planned->workspace_bytes());
       };
       plan(ConvolutionDirection::kForward);
       if (shape.gradients.data) plan(ConvolutionDirection::kData);
       if (shape.gradients.weights) plan(ConvolutionDirection::kWeights);
+      if (shape.gradients.weights && shape.type == DataType::kBFloat16) {
+        device.ReserveWorkspace(GradientOffset() + shape.filter_size() * SizeOf(shape.type));
+      }
     }
     if (shape.bias && shape.gradients.weights) {
       bias_gradient_.emplace(device, queue, Rows(), shape.out_channels);
@@ -50,7 +55,7 @@ class CudaConvolution : public Convolution {
     if (shape_.batch == 0) {
       device_.Zero(filter_gradient);
     } else {
-      Execute(ConvolutionDirection::kWeights, input, output_gradient, filter_gradient);
+      RunWeights(input, output_gradient, filter_gradient);
     }
     if (shape_.bias) bias_gradient_->Run(output_gradient, bias_gradient);
   }
@@ -62,6 +67,26 @@ class CudaConvolution : public Convolution {
 
  private:
   int64_t Rows() const { return shape_.batch * shape_.out_height() * shape_.out_width(); }
+
+  /// Bytes of workspace in front of a filter's gradient in bfloat16.
+  int64_t GradientOffset() const {
+    constexpr int64_t alignment = 256;
+    const auto& plan = plans_[static_cast<size_t>(ConvolutionDirection::kWeights)];
+    return (plan->workspace_bytes() + alignment - 1) / alignment * alignment;
+  }
+
+  /// cuDNN has no engine that makes a float32 gradient of bfloat16 operands: it is rounded to
+  /// bfloat16, and widened in a pass of its own.
+  void RunWeights(ConstView input, ConstView output_gradient, View filter_gradient) {
+    if (shape_.type != DataType::kBFloat16) {
+      return Execute(ConvolutionDirection::kWeights, input, output_gradient, filter_gradient);
+    }
+    const int64_t bytes = shape_.filter_size() * SizeOf(shape_.type);
+    const View rounded{device_.workspace().Slice(GradientOffset(), bytes).data,
+                       shape_.filter_size(), shape_.type};
+    Execute(ConvolutionDirection::kWeights, input, output_gradient, rounded);
+    cuda::Convert(queue_, rounded, filter_gradient);
+  }
 
   void Execute(ConvolutionDirection direction, ConstView left, ConstView right, View result) {
     static constexpr const char* kNames[] = {"convolution_forward", "convolution_data",

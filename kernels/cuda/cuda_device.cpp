@@ -148,6 +148,7 @@ class CudaDevice : public Device {
     return MakeCudaRegression(*this, queue_, shape);
   }
 
+  void Convert(ConstView x, View y) override { cuda::Convert(queue_, x, y); }
   void Add(ConstView a, ConstView b, bool relu, View y) override {
     cuda::Add(queue_, a, b, relu, y);
   }

@@ -16,13 +16,13 @@ struct MapTwo {
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const Vector<T, kWidth> first = Load<kWidth>(a + i), second = Load<kWidth>(b + i);
-    Vector<T, kWidth> result;
+    const auto first = LoadNumbers<kWidth>(a + i), second = LoadNumbers<kWidth>(b + i);
+    Vector<Number<T>, kWidth> result;
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
       result.lanes[lane] = function(first.lanes[lane], second.lanes[lane]);
     }
-    Store<kWidth>(y + i, result);
+    StoreNumbers<kWidth>(y + i, result);
   }
 };
 
@@ -35,10 +35,21 @@ struct MapOne {
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    Vector<T, kWidth> values = Load<kWidth>(x + i);
+    auto values = LoadNumbers<kWidth>(x + i);
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) values.lanes[lane] = function(values.lanes[lane]);
-    Store<kWidth>(y + i, values);
+    StoreNumbers<kWidth>(y + i, values);
+  }
+};
+
+template <typename From, typename To>
+struct ConvertBody {
+  const From* x;
+  To* y;
+
+  template <int kWidth>
+  __device__ void At(int64_t i) const {
+    StoreNumbers<kWidth>(y + i, LoadNumbers<kWidth>(x + i));
   }
 };
 
@@ -71,9 +82,10 @@ struct Averaged {
 };
 
 /// Elements 4 q to 4 q + 3 take the four words of counter q.
+template <typename T>
 struct DropoutBody {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   float factor;
   uint32_t threshold;  // of a word's upper 24 bits
   uint64_t seed;
@@ -81,14 +93,18 @@ struct DropoutBody {
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const auto words = Philox(seed, step.Get(), static_cast<uint64_t>(i) / 4);
-    Vector<float, kWidth> values = Load<kWidth>(x + i);
+    constexpr int kOfCounter = kWidth < 4 ? kWidth : 4;
+    auto values = LoadNumbers<kWidth>(x + i);
 #pragma unroll
-    for (int lane = 0; lane < kWidth; ++lane) {
-      const bool keep = words[(i + lane) % 4] >> 8 >= threshold;
-      values.lanes[lane] = keep ? factor * values.lanes[lane] : 0.0f;
+    for (int first = 0; first < kWidth; first += kOfCounter) {
+      const auto words = Philox(seed, step.Get(), static_cast<uint64_t>(i + first) / 4);
+#pragma unroll
+      for (int lane = first; lane < first + kOfCounter; ++lane) {
+        const bool keep = words[(i + lane) % 4] >> 8 >= threshold;
+        values.lanes[lane] = keep ? factor * values.lanes[lane] : 0.0f;
+      }
     }
-    Store<kWidth>(y + i, values);
+    StoreNumbers<kWidth>(y + i, values);
   }
 };
 
@@ -106,23 +122,41 @@ void RunMap(const char* name, const Queue& queue, ConstView a, ConstView b, View
 
 }  // namespace
 
+void Convert(const Queue& queue, ConstView x, View y) {
+  const auto run = [&]<typename From, typename To>() {
+    ForEach<BFloat16>("convert", queue, y.size, AllAligned(x, y),
+                      ConvertBody<From, To>{x.as<From>(), y.as<To>()});
+  };
+  if (y.type == DataType::kBFloat16) {
+    run.template operator()<float, BFloat16>();
+  } else {
+    run.template operator()<BFloat16, float>();
+  }
+}
+
 void Add(const Queue& queue, ConstView a, ConstView b, bool relu, View y) {
-  WithFloatingType(y.type, [&]<typename T>() { RunMap<T>("add", queue, a, b, y, Sum<T>{relu}); });
+  const auto run = [&]<typename T>() { RunMap<T>("add", queue, a, b, y, Sum<Number<T>>{relu}); };
+  if (y.type == DataType::kBFloat16) return run.template operator()<BFloat16>();
+  WithFloatingType(y.type, run);
 }
 
 void Relu(const Queue& queue, ConstView x, View y) {
-  RunMap<float>("relu", queue, x, y, Rectified{});
+  WithActivationType(y.type, [&]<typename T>() { RunMap<T>("relu", queue, x, y, Rectified{}); });
 }
 
 void ReluBackward(const Queue& queue, ConstView y, ConstView y_gradient, View x_gradient) {
-  RunMap<float>("relu_backward", queue, y, y_gradient, x_gradient, WherePositive{});
+  WithActivationType(y.type, [&]<typename T>() {
+    RunMap<T>("relu_backward", queue, y, y_gradient, x_gradient, WherePositive{});
+  });
 }
 
 void Dropout(const Queue& queue, ConstView x, float rate, uint64_t seed, uint64_t step, View y) {
   const auto threshold = static_cast<uint32_t>(std::ceil(rate * 0x1p24f));
-  ForEach<float>("dropout", queue, y.size, AllAligned(x, y),
-                 DropoutBody{x.as<float>(), y.as<float>(), 1.0f / (1.0f - rate), threshold, seed,
-                             MakeStepArgument(queue, step)});
+  WithActivationType(y.type, [&]<typename T>() {
+    ForEach<T>("dropout", queue, y.size, AllAligned(x, y),
+               DropoutBody<T>{x.as<T>(), y.as<T>(), 1.0f / (1.0f - rate), threshold, seed,
+                              MakeStepArgument(queue, step)});
+  });
 }
 
 void Scale(const Queue& queue, ConstView x, double scale, View y) {

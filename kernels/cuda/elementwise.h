@@ -8,6 +8,7 @@
 
 namespace thinwire::cuda {
 
+void Convert(const Queue& queue, ConstView x, View y);
 void Add(const Queue& queue, ConstView a, ConstView b, bool relu, View y);
 void Relu(const Queue& queue, ConstView x, View y);
 void ReluBackward(const Queue& queue, ConstView y, ConstView y_gradient, View x_gradient);

@@ -20,30 +20,38 @@ void CheckCublas(cublasStatus_t status, const char* call, const char* file, int 
 }
 #define THINWIRE_CUBLAS_CHECK(call) CheckCublas((call), #call, __FILE__, __LINE__)
 
-/// A matrix of float32 as it lies in memory, in cuBLAS's words: columns one after the other.
+/// A matrix as it lies in memory, in cuBLAS's words: columns one after the other.
 struct Matrix {
   int64_t rows, columns;
   bool transposed;  // in the product
 };
 
-/// result = left * right (+ bias, one number a row of the result), planned once: float32
-/// throughout (factors in TF32 where that is allowed), summed in an order that does not change from
-/// run to run.
+/// The numbers of a product: factors of one type; result and bias of one.
+struct ProductTypes {
+  DataType factors = DataType::kFloat32, result = DataType::kFloat32;
+};
+
+/// result = left * right (+ bias, one number a row of the result), planned once: computed in
+/// float32 (float32 factors in TF32 where that is allowed), summed in an order that does not change
+/// from run to run.
 class MatrixProduct {
  public:
   MatrixProduct(Device& device, const Queue& queue, const Cublas& cublas, const Matrix& left,
-                const Matrix& right, bool bias, const GpuOptions& options)
+                const Matrix& right, bool bias, const ProductTypes& types,
+                const GpuOptions& options)
       : device_(device), queue_(queue), handle_(cublas.handle()) {
+    const bool float32 = types.factors == DataType::kFloat32;
     const int64_t rows = left.transposed ? left.columns : left.rows;
     const int64_t columns = right.transposed ? right.rows : right.columns;
     THINWIRE_CUBLAS_CHECK(cublasLtMatmulDescCreate(
-        &product_, options.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+        &product_, float32 && options.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+        CUDA_R_32F));
     Set(CUBLASLT_MATMUL_DESC_TRANSA, left.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     Set(CUBLASLT_MATMUL_DESC_TRANSB, right.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (bias) Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    Lay(left.rows, left.columns, &left_);
-    Lay(right.rows, right.columns, &right_);
-    Lay(rows, columns, &result_);
+    Lay(left.rows, left.columns, types.factors, &left_);
+    Lay(right.rows, right.columns, types.factors, &right_);
+    Lay(rows, columns, types.result, &result_);
 
     cublasLtMatmulPreference_t preference = nullptr;
     THINWIRE_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
@@ -52,7 +60,7 @@ class MatrixProduct {
           cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{32} << 20);
-    if (!options.tf32) {
+    if (float32 && !options.tf32) {
       prefer(CUBLASLT_MATMUL_PREF_IMPL_MASK,
              ~uint64_t{CUBLASLT_NUMERICAL_IMPL_FLAGS_TENSOR_OP_MASK});
     }
@@ -109,9 +117,10 @@ class MatrixProduct {
     THINWIRE_CUBLAS_CHECK(
         cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof(value)));
   }
-  static void Lay(int64_t rows, int64_t columns, cublasLtMatrixLayout_t* layout) {
+  static void Lay(int64_t rows, int64_t columns, DataType type, cublasLtMatrixLayout_t* layout) {
     THINWIRE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(
-        layout, CUDA_R_32F, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows));
+        layout, type == DataType::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F, static_cast<uint64_t>(rows),
+        static_cast<uint64_t>(columns), rows));
   }
 
   Device& device_;
@@ -129,17 +138,18 @@ class CudaLinear : public Linear {
   CudaLinear(Device& device, const Queue& queue, const Cublas& cublas, const LinearShape& shape,
              const GpuOptions& options)
       : device_(device), shape_(shape) {
-    const auto [batch, in, out, bias, gradients] = shape;
+    const auto [batch, in, out, bias, gradients, type] = shape;
+    const ProductTypes same{type, type};
     if (batch > 0) {
       forward_.emplace(device, queue, cublas, Matrix{in, out, true}, Matrix{in, batch, false}, bias,
-                       options);
+                       same, options);
       if (gradients.data) {
         data_.emplace(device, queue, cublas, Matrix{in, out, false}, Matrix{out, batch, false},
-                      false, options);
+                      false, same, options);
       }
       if (gradients.weights) {
         weights_.emplace(device, queue, cublas, Matrix{in, batch, false}, Matrix{out, batch, true},
-                         false, options);
+                         false, ProductTypes{type, DataType::kFloat32}, options);
       }
     }
     if (bias && gradients.weights) bias_gradient_.emplace(device, queue, batch, out);

@@ -2,7 +2,7 @@
 // adds up the rows.
 #include <cmath>
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/flat.cuh"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/warp.cuh"
 
@@ -16,10 +16,11 @@ struct RowResult {
   int counted, top1, top5;
 };
 
+template <typename T>
 struct Arguments {
-  const float* logits;
+  const T* logits;
   const int32_t* labels;
-  float* gradient;  // optional
+  T* gradient;  // optional
   float gradient_scale, label_smoothing;
   int64_t rows, classes;
   RowResult* row_results;
@@ -37,14 +38,19 @@ __device__ float WarpMaximum(float value) {
 
 /// A non-finite logit or a label that is not a class makes loss and gradient NaN. The result is
 /// lane 0's.
-__device__ RowResult RunRow(const Arguments& a, int64_t row) {
+template <typename T>
+__device__ RowResult RunRow(const Arguments<T>& a, int64_t row) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const float* logits = a.logits + row * a.classes;
-  float* gradient = a.gradient == nullptr ? nullptr : a.gradient + row * a.classes;
+  const auto logit_of = [&](int64_t j) {
+    return LoadNumbers<1>(a.logits + row * a.classes + j).lanes[0];
+  };
+  const auto store = [&](int64_t j, float value) {
+    StoreNumbers<1>(a.gradient + row * a.classes + j, {{value}});
+  };
   const int32_t label = a.labels[row];
   const auto fill = [&](float value) {
-    if (gradient == nullptr) return;
-    for (int64_t j = lane; j < a.classes; j += kWarp) gradient[j] = value;
+    if (a.gradient == nullptr) return;
+    for (int64_t j = lane; j < a.classes; j += kWarp) store(j, value);
   };
   if (label < 0) {
     fill(0.0f);
@@ -53,23 +59,23 @@ __device__ RowResult RunRow(const Arguments& a, int64_t row) {
   float largest = -INFINITY;
   bool finite = label < a.classes;
   for (int64_t j = lane; j < a.classes; j += kWarp) {
-    finite = finite && isfinite(logits[j]);
-    largest = fmaxf(largest, logits[j]);
+    const float logit = logit_of(j);
+    finite = finite && isfinite(logit);
+    largest = fmaxf(largest, logit);
   }
   if (__all_sync(kAllLanes, finite) == 0) {
     fill(NAN);
     return {.loss = static_cast<double>(NAN), .counted = 1, .top1 = 0, .top5 = 0};
   }
-  const double top = static_cast<double>(WarpMaximum(largest));
-  const float own = logits[label];
+  largest = WarpMaximum(largest);
+  const double top = static_cast<double>(largest);
+  const float own = logit_of(label);
   double exponentials = 0, from_largest = 0;
   int better = 0;
   for (int64_t j = lane; j < a.classes; j += kWarp) {
-    const float logit = logits[j];
+    const float logit = logit_of(j);
     const double difference = static_cast<double>(logit) - top;
-    const double exponential = exp(difference);
-    if (gradient != nullptr) gradient[j] = static_cast<float>(exponential);
-    exponentials += exponential;
+    exponentials += exp(difference);
     from_largest += difference;
     better += logit > own || (logit == own && j < label);
   }
@@ -78,12 +84,12 @@ __device__ RowResult RunRow(const Arguments& a, int64_t row) {
   better = WarpSum(better);
   const double smoothing = static_cast<double>(a.label_smoothing);
   const double uniform = smoothing / static_cast<double>(a.classes);
-  if (gradient != nullptr) {
+  if (a.gradient != nullptr) {
     for (int64_t j = lane; j < a.classes; j += kWarp) {
       const double target = uniform + (j == label ? 1 - smoothing : 0);
-      const double probability = static_cast<double>(gradient[j]) / exponentials;
-      gradient[j] =
-          static_cast<float>(static_cast<double>(a.gradient_scale) * (probability - target));
+      const double exponential = static_cast<double>(expf(logit_of(j) - largest));
+      const double probability = exponential / exponentials;
+      store(j, static_cast<float>(static_cast<double>(a.gradient_scale) * (probability - target)));
     }
   }
   return {.loss = log(exponentials) - (1 - smoothing) * (static_cast<double>(own) - top) -
@@ -93,7 +99,9 @@ __device__ RowResult RunRow(const Arguments& a, int64_t row) {
           .top5 = better < 5};
 }
 
-__global__ void __launch_bounds__(kThreads) LossKernel(Arguments a) {
+// One block is enough for a multiprocessor: more would have ptxas spill.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 1) LossKernel(Arguments<T> a) {
   const int64_t warps = int64_t{gridDim.x} * (kThreads / kWarp);
   for (int64_t row = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp; row < a.rows;
        row += warps) {
@@ -138,19 +146,21 @@ class CudaLoss : public Loss {
 
   void Run(ConstView logits, ConstView labels, float gradient_scale,
            View logits_gradient) override {
-    const Arguments a{.logits = logits.as<float>(),
-                      .labels = labels.as<int32_t>(),
-                      .gradient = logits_gradient.as<float>(),
-                      .gradient_scale = gradient_scale,
-                      .label_smoothing = shape_.label_smoothing,
-                      .rows = shape_.batch,
-                      .classes = shape_.classes,
-                      .row_results = static_cast<RowResult*>(row_results_.data()),
-                      .result = static_cast<LossResult*>(result_.data()),
-                      .ticket = static_cast<unsigned*>(ticket_.data())};
     Grid grid = GridFor(queue_, shape_.batch * kWarp, kThreads);
     if (grid.blocks == 0) grid.blocks = 1;  // to write zeros
-    Launch("loss", queue_, grid, LossKernel, a);
+    WithActivationType(logits.type, [&]<typename T>() {
+      const Arguments<T> a{.logits = logits.as<T>(),
+                           .labels = labels.as<int32_t>(),
+                           .gradient = logits_gradient.as<T>(),
+                           .gradient_scale = gradient_scale,
+                           .label_smoothing = shape_.label_smoothing,
+                           .rows = shape_.batch,
+                           .classes = shape_.classes,
+                           .row_results = static_cast<RowResult*>(row_results_.data()),
+                           .result = static_cast<LossResult*>(result_.data()),
+                           .ticket = static_cast<unsigned*>(ticket_.data())};
+      Launch("loss", queue_, grid, LossKernel<T>, a);
+    });
   }
 
   LossResult ReadResult() override {

@@ -4,16 +4,17 @@
 namespace thinwire::cuda {
 namespace {
 
+template <typename T>
 struct ForwardBody {
   PadShortcutShape s;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   int64_t front;  // zero channels
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
     const int64_t channel = p.channel - front;
-    Vector<float, kWidth> values{};
+    Vector<T, kWidth> values{};
     if (0 <= channel && channel < s.channels) {
       const int64_t row = p.row * s.stride, column = p.column * s.stride;
       values =
@@ -23,15 +24,16 @@ struct ForwardBody {
   }
 };
 
+template <typename T>
 struct BackwardBody {
   PadShortcutShape s;
-  const float* y_gradient;
-  float* x_gradient;
+  const T* y_gradient;
+  T* x_gradient;
   int64_t front, out_height, out_width;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
-    Vector<float, kWidth> gradients{};
+    Vector<T, kWidth> gradients{};
     if (p.row % s.stride == 0 && p.column % s.stride == 0) {
       const int64_t row = p.row / s.stride, column = p.column / s.stride;
       gradients = Load<kWidth>(
@@ -48,22 +50,27 @@ class CudaPadShortcut : public PadShortcut {
       : queue_(queue), s_(shape), front_((shape.out_channels - shape.channels) / 2) {}
 
   void Forward(ConstView x, View y) override {
-    ForEachPixel(
-        "pad_shortcut", queue_, {s_.batch, s_.out_height(), s_.out_width(), s_.out_channels},
-        WholeVectors() && AllAligned(x, y), ForwardBody{s_, x.as<float>(), y.as<float>(), front_});
+    WithActivationType(x.type, [&]<typename T>() {
+      ForEachPixel<T>(
+          "pad_shortcut", queue_, {s_.batch, s_.out_height(), s_.out_width(), s_.out_channels},
+          WholeVectors<T>() && AllAligned(x, y), ForwardBody<T>{s_, x.as<T>(), y.as<T>(), front_});
+    });
   }
 
   void Backward(ConstView y_gradient, View x_gradient) override {
-    ForEachPixel("pad_shortcut_backward", queue_, {s_.batch, s_.height, s_.width, s_.channels},
-                 WholeVectors() && AllAligned(y_gradient, x_gradient),
-                 BackwardBody{s_, y_gradient.as<float>(), x_gradient.as<float>(), front_,
-                              s_.out_height(), s_.out_width()});
+    WithActivationType(x_gradient.type, [&]<typename T>() {
+      ForEachPixel<T>("pad_shortcut_backward", queue_, {s_.batch, s_.height, s_.width, s_.channels},
+                      WholeVectors<T>() && AllAligned(y_gradient, x_gradient),
+                      BackwardBody<T>{s_, y_gradient.as<T>(), x_gradient.as<T>(), front_,
+                                      s_.out_height(), s_.out_width()});
+    });
   }
 
  private:
   /// Whether no vector holds both channels of x and zeros.
+  template <typename T>
   bool WholeVectors() const {
-    constexpr int kWidth = kFullWidth<float>;
+    constexpr int kWidth = kFullWidth<T>;
     return s_.channels % kWidth == 0 && front_ % kWidth == 0 && s_.out_channels % kWidth == 0;
   }
 

@@ -39,11 +39,11 @@ __global__ void __launch_bounds__(kPixelThreads) PixelKernel(PixelGrid grid, Bod
 }
 
 /// Launches `body`, which has `template <int kWidth> __device__ void At(int64_t i, const Pixel&)
-/// const` for float elements i to i + kWidth, on all of the grid's.
-template <typename Body>
+/// const` for elements i to i + kWidth of type T, on all of the grid's.
+template <typename T, typename Body>
 void ForEachPixel(const char* name, const Queue& queue, const PixelGrid& grid, bool aligned,
                   const Body& body) {
-  constexpr int kWidth = kFullWidth<float>;
+  constexpr int kWidth = kFullWidth<T>;
   const int64_t elements = grid.Elements();
   if (aligned && grid.channels % kWidth == 0) {
     Launch(name, queue, GridFor(queue, elements / kWidth, kPixelThreads), PixelKernel<kWidth, Body>,

@@ -68,23 +68,24 @@ struct Geometry {
   }
 };
 
+template <typename T>
 struct MaxForward {
   Geometry geometry;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   uint8_t* saved;  // optional
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
     const Interval rows = geometry.Rows(p.row), columns = geometry.Columns(p.column);
-    auto largest = Load<kWidth>(x + geometry.InputAt(p, rows.begin, columns.begin));
+    auto largest = LoadNumbers<kWidth>(x + geometry.InputAt(p, rows.begin, columns.begin));
     Vector<uint8_t, kWidth> positions;
     const int first = geometry.Position(p.row, p.column, rows.begin, columns.begin);
 #pragma unroll
     for (auto& position : positions.lanes) position = static_cast<uint8_t>(first);
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       for (int64_t column = columns.begin; column < columns.end; ++column) {
-        const auto values = Load<kWidth>(x + geometry.InputAt(p, row, column));
+        const auto values = LoadNumbers<kWidth>(x + geometry.InputAt(p, row, column));
         const int position = geometry.Position(p.row, p.column, row, column);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
@@ -96,16 +97,17 @@ struct MaxForward {
         }
       }
     }
-    Store<kWidth>(y + i, largest);
+    StoreNumbers<kWidth>(y + i, largest);
     if (saved != nullptr) Store<kWidth>(saved + i, positions);
   }
 };
 
+template <typename T>
 struct MaxBackward {
   Geometry geometry;
-  const float* y_gradient;
+  const T* y_gradient;
   const uint8_t* saved;
-  float* x_gradient;
+  T* x_gradient;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
@@ -116,7 +118,7 @@ struct MaxBackward {
       for (int64_t column = columns.begin; column < columns.end; ++column) {
         const int64_t out = geometry.OutputAt(p, row, column);
         const auto positions = Load<kWidth>(saved + out);
-        const auto gradients = Load<kWidth>(y_gradient + out);
+        const auto gradients = LoadNumbers<kWidth>(y_gradient + out);
         const int position = geometry.Position(row, column, p.row, p.column);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
@@ -124,14 +126,15 @@ struct MaxBackward {
         }
       }
     }
-    Store<kWidth>(x_gradient + i, sum);
+    StoreNumbers<kWidth>(x_gradient + i, sum);
   }
 };
 
+template <typename T>
 struct AverageForward {
   Geometry geometry;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
@@ -139,7 +142,7 @@ struct AverageForward {
     Vector<float, kWidth> sum{};
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       for (int64_t column = columns.begin; column < columns.end; ++column) {
-        const auto values = Load<kWidth>(x + geometry.InputAt(p, row, column));
+        const auto values = LoadNumbers<kWidth>(x + geometry.InputAt(p, row, column));
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) sum.lanes[k] += values.lanes[k];
       }
@@ -147,14 +150,15 @@ struct AverageForward {
     const float factor = geometry.AverageFactor(p.row, p.column);
 #pragma unroll
     for (float& value : sum.lanes) value *= factor;
-    Store<kWidth>(y + i, sum);
+    StoreNumbers<kWidth>(y + i, sum);
   }
 };
 
+template <typename T>
 struct AverageBackward {
   Geometry geometry;
-  const float* y_gradient;
-  float* x_gradient;
+  const T* y_gradient;
+  T* x_gradient;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
@@ -163,13 +167,13 @@ struct AverageBackward {
     Vector<float, kWidth> sum{};
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       for (int64_t column = columns.begin; column < columns.end; ++column) {
-        const auto gradients = Load<kWidth>(y_gradient + geometry.OutputAt(p, row, column));
+        const auto gradients = LoadNumbers<kWidth>(y_gradient + geometry.OutputAt(p, row, column));
         const float factor = geometry.AverageFactor(row, column);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) sum.lanes[k] += factor * gradients.lanes[k];
       }
     }
-    Store<kWidth>(x_gradient + i, sum);
+    StoreNumbers<kWidth>(x_gradient + i, sum);
   }
 };
 
@@ -185,25 +189,29 @@ class CudaPooling : public Pooling {
 
   void Forward(ConstView x, View y, View saved) override {
     const bool aligned = AllAligned(x, y, saved);
-    if (max()) {
-      ForEachPixel("max_pooling", queue_, output_, aligned,
-                   MaxForward{geometry_, x.as<float>(), y.as<float>(), saved.as<uint8_t>()});
-    } else {
-      ForEachPixel("average_pooling", queue_, output_, aligned,
-                   AverageForward{geometry_, x.as<float>(), y.as<float>()});
-    }
+    WithActivationType(x.type, [&]<typename T>() {
+      if (max()) {
+        ForEachPixel<T>("max_pooling", queue_, output_, aligned,
+                        MaxForward<T>{geometry_, x.as<T>(), y.as<T>(), saved.as<uint8_t>()});
+      } else {
+        ForEachPixel<T>("average_pooling", queue_, output_, aligned,
+                        AverageForward<T>{geometry_, x.as<T>(), y.as<T>()});
+      }
+    });
   }
 
   void Backward(ConstView y_gradient, ConstView saved, View x_gradient) override {
     const bool aligned = AllAligned(y_gradient, saved, x_gradient);
-    if (max()) {
-      ForEachPixel("max_pooling_backward", queue_, input_, aligned,
-                   MaxBackward{geometry_, y_gradient.as<float>(), saved.as<uint8_t>(),
-                               x_gradient.as<float>()});
-    } else {
-      ForEachPixel("average_pooling_backward", queue_, input_, aligned,
-                   AverageBackward{geometry_, y_gradient.as<float>(), x_gradient.as<float>()});
-    }
+    WithActivationType(x_gradient.type, [&]<typename T>() {
+      if (max()) {
+        ForEachPixel<T>(
+            "max_pooling_backward", queue_, input_, aligned,
+            MaxBackward<T>{geometry_, y_gradient.as<T>(), saved.as<uint8_t>(), x_gradient.as<T>()});
+      } else {
+        ForEachPixel<T>("average_pooling_backward", queue_, input_, aligned,
+                        AverageBackward<T>{geometry_, y_gradient.as<T>(), x_gradient.as<T>()});
+      }
+    });
   }
 
  private:
@@ -215,39 +223,41 @@ class CudaPooling : public Pooling {
 };
 
 /// A pixel of the grid is an image's mean.
+template <typename T>
 struct GlobalForward {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   int64_t pixels, channels;
   float factor;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
-    const float* image = x + p.image * pixels * channels + p.channel;
+    const T* image = x + p.image * pixels * channels + p.channel;
     Vector<float, kWidth> sum{};
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-      const auto values = Load<kWidth>(image + pixel * channels);
+      const auto values = LoadNumbers<kWidth>(image + pixel * channels);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) sum.lanes[k] += values.lanes[k];
     }
 #pragma unroll
     for (float& value : sum.lanes) value *= factor;
-    Store<kWidth>(y + i, sum);
+    StoreNumbers<kWidth>(y + i, sum);
   }
 };
 
+template <typename T>
 struct GlobalBackward {
-  const float* y_gradient;
-  float* x_gradient;
+  const T* y_gradient;
+  T* x_gradient;
   int64_t channels;
   float factor;
 
   template <int kWidth>
   __device__ void At(int64_t i, const Pixel& p) const {
-    auto gradients = Load<kWidth>(y_gradient + p.image * channels + p.channel);
+    auto gradients = LoadNumbers<kWidth>(y_gradient + p.image * channels + p.channel);
 #pragma unroll
     for (float& gradient : gradients.lanes) gradient *= factor;
-    Store<kWidth>(x_gradient + i, gradients);
+    StoreNumbers<kWidth>(x_gradient + i, gradients);
   }
 };
 
@@ -257,16 +267,20 @@ class CudaGlobalAveragePooling : public GlobalAveragePooling {
       : queue_(queue), shape_(shape), factor_(1.0f / static_cast<float>(shape.pixels)) {}
 
   void Forward(ConstView x, View y) override {
-    ForEachPixel(
-        "global_average_pooling", queue_, {shape_.batch, 1, 1, shape_.channels}, AllAligned(x, y),
-        GlobalForward{x.as<float>(), y.as<float>(), shape_.pixels, shape_.channels, factor_});
+    WithActivationType(x.type, [&]<typename T>() {
+      ForEachPixel<T>(
+          "global_average_pooling", queue_, {shape_.batch, 1, 1, shape_.channels}, AllAligned(x, y),
+          GlobalForward<T>{x.as<T>(), y.as<T>(), shape_.pixels, shape_.channels, factor_});
+    });
   }
 
   void Backward(ConstView y_gradient, View x_gradient) override {
-    ForEachPixel(
-        "global_average_pooling_backward", queue_,
-        {shape_.batch, 1, shape_.pixels, shape_.channels}, AllAligned(y_gradient, x_gradient),
-        GlobalBackward{y_gradient.as<float>(), x_gradient.as<float>(), shape_.channels, factor_});
+    WithActivationType(x_gradient.type, [&]<typename T>() {
+      ForEachPixel<T>(
+          "global_average_pooling_backward", queue_,
+          {shape_.batch, 1, shape_.pixels, shape_.channels}, AllAligned(y_gradient, x_gradient),
+          GlobalBackward<T>{y_gradient.as<T>(), x_gradient.as<T>(), shape_.channels, factor_});
+    });
   }
 
  private:

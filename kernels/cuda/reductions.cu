@@ -111,7 +111,7 @@ struct FirstNonFiniteBody {
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
-    const Vector<T, kWidth> values = Load<kWidth>(x + i);
+    const auto values = LoadNumbers<kWidth>(x + i);
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
       if (!isfinite(values.lanes[lane])) {
@@ -148,11 +148,13 @@ void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, Vi
 
 void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result) {
   Fill(queue, result, 0xFF, sizeof(int64_t));  // -1
-  WithFloatingType(x.type, [&]<typename T>() {
+  const auto run = [&]<typename T>() {
     ForEach<T>("first_non_finite", queue, x.size, Aligned(x.data),
                FirstNonFiniteBody<T>{x.as<T>(), static_cast<unsigned long long*>(result),
                                      halt ? queue.halted : nullptr});
-  });
+  };
+  if (x.type == DataType::kBFloat16) return run.template operator()<BFloat16>();
+  WithFloatingType(x.type, run);
 }
 
 }  // namespace thinwire::cuda

@@ -26,6 +26,7 @@ struct MomentumBody {
   const int* halted;
   const T *gradient_scale, *g;
   T *buffer, *x;
+  BFloat16* copy;  // of x, or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -49,6 +50,7 @@ struct MomentumBody {
     }
     if (buffer != nullptr) Store<kWidth>(buffer + i, moving);
     Store<kWidth>(x + i, values);
+    StoreCopy(copy, i, values);
   }
 };
 
@@ -58,6 +60,7 @@ struct AdamBody {
   const int* halted;
   const T *gradient_scale, *g;
   T *m, *v, *v_max, *x;
+  BFloat16* copy;  // of x, or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -77,6 +80,7 @@ struct AdamBody {
     Store<kWidth>(v + i, second);
     if constexpr (kMaximum) Store<kWidth>(v_max + i, largest);
     Store<kWidth>(x + i, values);
+    StoreCopy(copy, i, values);
   }
 };
 
@@ -86,6 +90,7 @@ struct RmspropBody {
   const int* halted;
   const T *gradient_scale, *g;
   T *v, *buffer, *x;
+  BFloat16* copy;  // of x, or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -107,6 +112,7 @@ struct RmspropBody {
     Store<kWidth>(v + i, second);
     if (buffer != nullptr) Store<kWidth>(buffer + i, moving);
     Store<kWidth>(x + i, values);
+    StoreCopy(copy, i, values);
   }
 };
 
@@ -116,6 +122,7 @@ struct SignBody {
   const int* halted;
   const T *gradient_scale, *g;
   T *buffer, *x;
+  BFloat16* copy;  // of x, or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -138,6 +145,7 @@ struct SignBody {
     }
     if (buffer != nullptr) Store<kWidth>(buffer + i, moving);
     Store<kWidth>(x + i, values);
+    StoreCopy(copy, i, values);
   }
 };
 
@@ -147,6 +155,7 @@ struct FrozenAdamBody {
   const int* halted;
   const T *m, *v;
   T* x;
+  BFloat16* copy;  // of x, or null
 
   template <int kWidth>
   __device__ void At(int64_t i) const {
@@ -159,10 +168,11 @@ struct FrozenAdamBody {
     for (int lane = 0; lane < kWidth; ++lane) {
       const T variance = second.lanes[lane];
       const T deviation = SquareRoot(variance) * inverse_divisor + a.epsilon;
-      const T taken = variance == 0 ? T{0} : a.learning_rate * first.lanes[lane] / deviation;
-      values.lanes[lane] = a.keep * values.lanes[lane] - taken;
+      const T step = a.learning_rate * first.lanes[lane] / deviation;
+      values.lanes[lane] = a.keep * values.lanes[lane] - (variance == 0 ? T{0} : step);
     }
     Store<kWidth>(x + i, values);
+    StoreCopy(copy, i, values);
   }
 };
 
@@ -170,24 +180,26 @@ struct FrozenAdamBody {
 
 void Update(const Queue& queue, const MomentumUpdate& update, ConstView gradient, View buffer,
             View x) {
+  const View copy = update.common.bfloat16_x;
   WithFloatingType(x.type, [&]<typename T>() {
-    ForEach<T>("momentum_update", queue, x.size, AllAligned(gradient, buffer, x),
+    ForEach<T>("momentum_update", queue, x.size, AllAligned(gradient, buffer, x, copy),
                MomentumBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
                                update.common.gradient_scale.as<T>(), gradient.as<T>(),
-                               buffer.as<T>(), x.as<T>()});
+                               buffer.as<T>(), x.as<T>(), copy.as<BFloat16>()});
   });
 }
 
 void Update(const Queue& queue, const AdamUpdate& update, ConstView gradient, View momentum,
             View variance, View max_variance, View x) {
+  const View copy = update.common.bfloat16_x;
   WithFloatingType(x.type, [&]<typename T>() {
     const auto run = [&]<bool kMaximum>() {
       ForEach<T>("adam_update", queue, x.size,
-                 AllAligned(gradient, momentum, variance, max_variance, x),
+                 AllAligned(gradient, momentum, variance, max_variance, x, copy),
                  AdamBody<kMaximum, T>{MakeStepArgument(queue, ArgumentsOf<T>(update)),
                                        queue.halted, update.common.gradient_scale.as<T>(),
                                        gradient.as<T>(), momentum.as<T>(), variance.as<T>(),
-                                       max_variance.as<T>(), x.as<T>()});
+                                       max_variance.as<T>(), x.as<T>(), copy.as<BFloat16>()});
     };
     if (max_variance) {
       run.template operator()<true>();
@@ -199,30 +211,34 @@ void Update(const Queue& queue, const AdamUpdate& update, ConstView gradient, Vi
 
 void Update(const Queue& queue, const RmspropUpdate& update, ConstView gradient, View variance,
             View buffer, View x) {
+  const View copy = update.common.bfloat16_x;
   WithFloatingType(x.type, [&]<typename T>() {
-    ForEach<T>("rmsprop_update", queue, x.size, AllAligned(gradient, variance, buffer, x),
+    ForEach<T>("rmsprop_update", queue, x.size, AllAligned(gradient, variance, buffer, x, copy),
                RmspropBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
                               update.common.gradient_scale.as<T>(), gradient.as<T>(),
-                              variance.as<T>(), buffer.as<T>(), x.as<T>()});
+                              variance.as<T>(), buffer.as<T>(), x.as<T>(), copy.as<BFloat16>()});
   });
 }
 
 void Update(const Queue& queue, const SignSgdUpdate& update, ConstView gradient, View buffer,
             View x) {
+  const View copy = update.common.bfloat16_x;
   WithFloatingType(x.type, [&]<typename T>() {
-    ForEach<T>("sign_update", queue, x.size, AllAligned(gradient, buffer, x),
+    ForEach<T>("sign_update", queue, x.size, AllAligned(gradient, buffer, x, copy),
                SignBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
                            update.common.gradient_scale.as<T>(), gradient.as<T>(), buffer.as<T>(),
-                           x.as<T>()});
+                           x.as<T>(), copy.as<BFloat16>()});
   });
 }
 
 void Update(const Queue& queue, const FrozenAdamUpdate& update, ConstView momentum,
             ConstView variance, View x) {
+  const View copy = update.common.bfloat16_x;
   WithFloatingType(x.type, [&]<typename T>() {
-    ForEach<T>("frozen_adam_update", queue, x.size, AllAligned(momentum, variance, x),
-               FrozenAdamBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
-                                 momentum.as<T>(), variance.as<T>(), x.as<T>()});
+    ForEach<T>(
+        "frozen_adam_update", queue, x.size, AllAligned(momentum, variance, x, copy),
+        FrozenAdamBody<T>{MakeStepArgument(queue, ArgumentsOf<T>(update)), queue.halted,
+                          momentum.as<T>(), variance.as<T>(), x.as<T>(), copy.as<BFloat16>()});
   });
 }
 

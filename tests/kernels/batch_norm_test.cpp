@@ -13,6 +13,7 @@ namespace {
 
 using reference::ExpectExact;
 using reference::ExpectNear;
+using reference::Stored;
 using reference::Tolerance;
 
 /// Roundings in a float32 sum: differences and products before it, and what is added one after
@@ -43,6 +44,9 @@ struct Operands {
       const size_t c = i % static_cast<size_t>(shape.channels);
       x[i] = offset * static_cast<float>(c % 5) + x[i] * (1 + static_cast<float>(c % 3));
     }
+    for (auto* values : {&x, &residual, &y_gradient, &y_gradient2, &addend}) {
+      *values = RoundTo(shape.type, std::move(*values));
+    }
   }
 };
 
@@ -53,11 +57,12 @@ struct Forward {
 
 Forward RunForward(Device& device, const BatchNormShape& shape, const Operands& o,
                    int64_t misalignment) {
-  TestBuffer<float> x(device, o.x, misalignment), residual(device, o.residual),
-      scale(device, o.scale, 1), shift(device, o.shift, 2), mean(device, o.running_mean, 3),
-      variance(device, o.running_variance, 1), saved_mean(device, shape.channels, 1),
-      saved_inverse(device, shape.channels, 2),
-      y(device, shape.rows * shape.channels, misalignment);
+  ActivationBuffer x(device, shape.type, o.x, misalignment),
+      residual(device, shape.type, o.residual),
+      y(device, shape.type, shape.rows * shape.channels, misalignment);
+  TestBuffer<float> scale(device, o.scale, 1), shift(device, o.shift, 2),
+      mean(device, o.running_mean, 3), variance(device, o.running_variance, 1),
+      saved_mean(device, shape.channels, 1), saved_inverse(device, shape.channels, 2);
   const auto batch_norm = device.MakeBatchNorm(shape);
   batch_norm->ForwardTraining(x, shape.residual ? residual.view() : View{}, scale, shift, mean,
                               variance, saved_mean, saved_inverse, y);
@@ -103,8 +108,9 @@ void CheckForward(const BatchNormShape& shape, const Operands& o, const Forward&
     const size_t c = i % o.scale.size();
     const double factor = std::abs(o.scale[c]) * actual.inverse_deviation[c];
     const double residual = shape.residual ? std::abs(o.residual[i]) : 0;
-    return Tolerance(4,
-                     factor * std::abs(o.x[i] - actual.mean[c]) + std::abs(o.shift[c]) + residual);
+    const double tolerance =
+        Tolerance(4, factor * std::abs(o.x[i] - actual.mean[c]) + std::abs(o.shift[c]) + residual);
+    return Stored(shape.type, tolerance, y[i]);
   });
 }
 
@@ -122,13 +128,15 @@ void CheckBackward(Device& device, const BatchNormShape& shape, const Operands& 
                << which.addend << " x alias " << static_cast<int>(which.x_gradient)
                << " residual alias " << static_cast<int>(which.residual));
   const int64_t size = shape.rows * shape.channels;
-  TestBuffer<float> x(device, o.x, misalignment), y(device, forward.y, 1), scale(device, o.scale),
-      shift(device, o.shift), mean(device, forward.mean),
-      inverse(device, forward.inverse_deviation), first(device, o.y_gradient, misalignment),
-      second(device, o.y_gradient2, 2), addend(device, o.addend, 3),
-      own_x_gradient(device, size, misalignment), own_residual_gradient(device, size, 1),
-      scale_gradient(device, shape.channels, 1), shift_gradient(device, shape.channels, 2);
-  auto pick = [&](Alias alias, const TestBuffer<float>& own) -> const TestBuffer<float>& {
+  const DataType type = shape.type;
+  ActivationBuffer x(device, type, o.x, misalignment), y(device, type, forward.y, 1),
+      first(device, type, o.y_gradient, misalignment), second(device, type, o.y_gradient2, 2),
+      addend(device, type, o.addend, 3), own_x_gradient(device, type, size, misalignment),
+      own_residual_gradient(device, type, size, 1);
+  TestBuffer<float> scale(device, o.scale), shift(device, o.shift), mean(device, forward.mean),
+      inverse(device, forward.inverse_deviation), scale_gradient(device, shape.channels, 1),
+      shift_gradient(device, shape.channels, 2);
+  auto pick = [&](Alias alias, const ActivationBuffer& own) -> const ActivationBuffer& {
     return alias == Alias::kFirst    ? first
            : alias == Alias::kSecond ? second
            : alias == Alias::kAddend ? addend
@@ -147,7 +155,14 @@ void CheckBackward(Device& device, const BatchNormShape& shape, const Operands& 
       o.scale, Widen(forward.mean), Widen(forward.inverse_deviation),
       which.addend ? o.addend : std::vector<float>{});
   if (which.residual_gradient) {
-    ExpectExact(residual_gradient.Read(), expected.residual);
+    const auto actual = residual_gradient.Read();
+    if (type == DataType::kFloat32) {
+      ExpectExact(actual, expected.residual);
+    } else {  // a sum in float32, rounded once more
+      ExpectNear(actual, expected.residual, [&](size_t i) {
+        return Stored(type, Tolerance(1, std::abs(expected.residual[i])), expected.residual[i]);
+      });
+    }
   }
   // Sums of |g| and |g (x - mean)| / deviation scale the rounding of the sums.
   const size_t channels = static_cast<size_t>(shape.channels);
@@ -170,8 +185,12 @@ void CheckBackward(Device& device, const BatchNormShape& shape, const Operands& 
     const double factor = std::abs(o.scale[c]) * forward.inverse_deviation[c];
     const double magnitude =
         std::abs(expected.residual[i]) + sum_g[c] / n + normalised(i) * sum_gx[c] / n;
-    return Tolerance(kSumRoundings + 6, factor * magnitude) +
-           Tolerance(1, which.addend ? std::abs(o.addend[i]) : 0);
+    const double tolerance = Tolerance(kSumRoundings + 6, factor * magnitude) +
+                             Tolerance(1, which.addend ? std::abs(o.addend[i]) : 0);
+    // The residual's gradient may be taken as it was stored.
+    const double residual =
+        which.residual_gradient ? factor * Stored(type, 0, expected.residual[i]) : 0;
+    return Stored(type, tolerance + residual, expected.x[i]);
   });
 }
 
@@ -207,30 +226,65 @@ TYPED_TEST(BatchNormTest, AgreesWithTheReference) {
   }
 }
 
-TYPED_TEST(BatchNormTest, BackwardTakesAllOperandsAndAliases) {
-  for (const int64_t channels : {19, 64}) {
+TYPED_TEST(BatchNormTest, AgreesInBFloat16) {
+  const std::pair<int64_t, int64_t> shapes[] = {{1, 16},   {2, 1},     {33, 32},   {257, 64},
+                                                {64, 5},   {1009, 16}, {130, 300}, {65, 2048},
+                                                {7919, 4}, {137, 255}};
+  int index = 0;
+  for (const auto& [rows, channels] : shapes) {
     for (const int flags : {0, 1, 2, 3}) {
-      const BatchNormShape shape{
-          .rows = 45, .channels = channels, .residual = (flags & 1) != 0, .relu = (flags & 2) != 0};
-      SCOPED_TRACE(::testing::Message() << channels << " flags " << flags);
+      SCOPED_TRACE(::testing::Message() << rows << " x " << channels << " flags " << flags);
+      const BatchNormShape shape{.rows = rows,
+                                 .channels = channels,
+                                 .residual = (flags & 1) != 0,
+                                 .relu = (flags & 2) != 0,
+                                 .type = DataType::kBFloat16};
       const Operands operands(shape);
-      const auto forward = RunForward(*this->device_, shape, operands, 0);
-      for (const bool second : {false, true}) {
-        for (const bool addend : {false, true}) {
-          for (const Alias x : {Alias::kNone, Alias::kFirst, Alias::kSecond, Alias::kAddend}) {
-            for (const Alias residual : {Alias::kNone, Alias::kFirst, Alias::kSecond}) {
-              for (const bool residual_gradient : {false, true}) {
-                const bool same = residual_gradient && x == residual && x != Alias::kNone;
-                if (same || (!residual_gradient && residual != Alias::kNone)) continue;
-                CheckBackward(*this->device_, shape, operands, forward,
-                              {second, residual_gradient, addend, x, residual}, 0);
-              }
+      const int64_t misalignment = index % 3;
+      const auto forward = RunForward(*this->device_, shape, operands, misalignment);
+      CheckForward(shape, operands, forward);
+      const BackwardCase which{.second = index % 2 == 0,
+                               .residual_gradient = index / 2 % 2 == 0,
+                               .addend = index / 3 % 2 == 0};
+      CheckBackward(*this->device_, shape, operands, forward, which, misalignment);
+      ++index;
+    }
+  }
+}
+
+/// Of 45 rows.
+void CheckAllOperandsAndAliases(Device& device, int64_t channels, DataType type) {
+  for (const int flags : {0, 1, 2, 3}) {
+    const BatchNormShape shape{.rows = 45,
+                               .channels = channels,
+                               .residual = (flags & 1) != 0,
+                               .relu = (flags & 2) != 0,
+                               .type = type};
+    SCOPED_TRACE(::testing::Message() << channels << " flags " << flags);
+    const Operands operands(shape);
+    const auto forward = RunForward(device, shape, operands, 0);
+    for (const bool second : {false, true}) {
+      for (const bool addend : {false, true}) {
+        for (const Alias x : {Alias::kNone, Alias::kFirst, Alias::kSecond, Alias::kAddend}) {
+          for (const Alias residual : {Alias::kNone, Alias::kFirst, Alias::kSecond}) {
+            for (const bool residual_gradient : {false, true}) {
+              const bool same = residual_gradient && x == residual && x != Alias::kNone;
+              if (same || (!residual_gradient && residual != Alias::kNone)) continue;
+              CheckBackward(device, shape, operands, forward,
+                            {second, residual_gradient, addend, x, residual}, 0);
             }
           }
         }
       }
     }
   }
+}
+
+TYPED_TEST(BatchNormTest, BackwardTakesAllOperandsAndAliases) {
+  for (const int64_t channels : {19, 64}) {
+    CheckAllOperandsAndAliases(*this->device_, channels, DataType::kFloat32);
+  }
+  CheckAllOperandsAndAliases(*this->device_, 24, DataType::kBFloat16);
 }
 
 TYPED_TEST(BatchNormTest, AFarMeanDoesNotDrownTheVariance) {

@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 #include "tests/device_test.h"
+#include "tests/reference/tolerance.h"
 
 namespace thinwire {
 namespace {
@@ -23,13 +24,18 @@ double SumTolerance(int64_t n) {
   return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
 }
 
-/// `amplification` is how much larger the intermediate values of the algorithm are.
+/// `amplification` is how much larger the intermediate values of the algorithm are; `type` is what
+/// results are rounded to when they are stored, and `before` what was stored on the way.
 void ExpectNear(const char* what, const std::vector<float>& actual,
-                const std::vector<double>& expected, int64_t n, double amplification) {
+                const std::vector<double>& expected, int64_t n, double amplification,
+                DataType type = DataType::kFloat32, const std::vector<double>& before = {}) {
   ASSERT_EQ(actual.size(), expected.size());
   const double tolerance = amplification * SumTolerance(n);
   for (size_t i = 0; i < actual.size(); ++i) {
-    ASSERT_NEAR(actual[i], expected[i], tolerance) << what << " at " << i;
+    const double stored =
+        before.empty() ? tolerance : reference::Stored(type, tolerance, before[i]);
+    ASSERT_NEAR(actual[i], expected[i], reference::Stored(type, stored, expected[i]))
+        << what << " at " << i;
   }
 }
 
@@ -101,15 +107,17 @@ void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
                << s.out_channels << ", filter " << s.kernel_height << "x" << s.kernel_width
                << ", stride " << s.stride_height << "x" << s.stride_width << ", padding "
                << s.padding_height << "x" << s.padding_width << ", groups " << s.groups << ", bias "
-               << s.bias);
-  const auto x = RandomNormal(s.input_size(), 1), w = RandomNormal(s.filter_size(), 2),
-             b = RandomNormal(s.bias ? s.out_channels : 0, 3),
-             dy = RandomNormal(s.output_size(), 4);
-  TestBuffer<float> input(device, x, LeftFree(device, 1)), filter(device, w, LeftFree(device, 3)),
-      bias(device, b), output_gradient(device, dy, LeftFree(device, 5)),
-      output(device, s.output_size(), LeftFree(device, 7)),
-      input_gradient(device, s.input_size(), LeftFree(device, 1)),
-      filter_gradient(device, s.filter_size(), LeftFree(device, 2)),
+               << s.bias << (s.type == DataType::kBFloat16 ? ", bf16" : ""));
+  const auto x = RoundTo(s.type, RandomNormal(s.input_size(), 1)),
+             w = RoundTo(s.type, RandomNormal(s.filter_size(), 2)),
+             b = RoundTo(s.type, RandomNormal(s.bias ? s.out_channels : 0, 3)),
+             dy = RoundTo(s.type, RandomNormal(s.output_size(), 4));
+  ActivationBuffer input(device, s.type, x, LeftFree(device, 1)),
+      filter(device, s.type, w, LeftFree(device, 3)), bias(device, s.type, b),
+      output_gradient(device, s.type, dy, LeftFree(device, 5)),
+      output(device, s.type, s.output_size(), LeftFree(device, 7)),
+      input_gradient(device, s.type, s.input_size(), LeftFree(device, 1));
+  TestBuffer<float> filter_gradient(device, s.filter_size(), LeftFree(device, 2)),
       bias_gradient(device, s.bias ? s.out_channels : 0);
   const auto convolution = device.MakeConvolution(s);
   SCOPED_TRACE(::testing::Message()
@@ -119,15 +127,24 @@ void ExpectAgreesWithReference(Device& device, const ConvolutionShape& s) {
   convolution->BackwardData(output_gradient, filter, input_gradient);
   convolution->BackwardWeights(input, output_gradient, filter_gradient,
                                s.bias ? bias_gradient.view() : View{});
+  // GPUs round in front of the bias, too, and round the filter's gradient.
+  const bool gpu = device.kind() == std::string("cuda");
   const int64_t window = s.kernel_height * s.kernel_width;
   const int64_t pixels = s.batch * s.out_height() * s.out_width();
+  std::vector<double> before_bias;
+  if (s.bias && gpu) {
+    ConvolutionShape alone = s;
+    alone.bias = false;
+    before_bias = reference::ConvolutionForward(alone, x, w, {});
+  }
   ExpectNear("output", output.Read(), reference::ConvolutionForward(s, x, w, b),
-             window * s.in_channels / s.groups, Amplification(*convolution, 0));
+             window * s.in_channels / s.groups, Amplification(*convolution, 0), s.type,
+             before_bias);
   ExpectNear("input gradient", input_gradient.Read(), reference::ConvolutionBackwardData(s, dy, w),
-             window * s.out_channels / s.groups, Amplification(*convolution, 1));
+             window * s.out_channels / s.groups, Amplification(*convolution, 1), s.type);
   const auto expected = reference::ConvolutionBackwardWeights(s, x, dy);
   ExpectNear("filter gradient", filter_gradient.Read(), expected.filter, pixels,
-             Amplification(*convolution, 2));
+             Amplification(*convolution, 2), gpu ? s.type : DataType::kFloat32);
   if (s.bias) ExpectNear("bias gradient", bias_gradient.Read(), expected.bias, pixels, 1);
 }
 
@@ -285,6 +302,41 @@ TYPED_TEST(ConvolutionTest, AgreesForUnequalSidesAndGroups) {
                                                .padding_width = 1,
                                                .groups = groups,
                                                .bias = true});
+  }
+}
+
+TYPED_TEST(ConvolutionTest, AgreesInBFloat16) {
+  for (const auto& [in, out] : {std::pair{3, 16}, {16, 16}, {17, 33}, {64, 32}}) {
+    for (const int64_t kernel : {1, 3, 5}) {
+      for (const int64_t stride : {1, 2}) {
+        for (const bool bias : {false, true}) {
+          ExpectAgreesWithReference(*this->device_, {.batch = 3,
+                                                     .height = 9,
+                                                     .width = 7,
+                                                     .in_channels = in,
+                                                     .out_channels = out,
+                                                     .kernel_height = kernel,
+                                                     .kernel_width = kernel,
+                                                     .stride_height = stride,
+                                                     .stride_width = stride,
+                                                     .padding_height = kernel / 2,
+                                                     .padding_width = kernel / 2,
+                                                     .bias = bias,
+                                                     .type = DataType::kBFloat16});
+        }
+      }
+    }
+  }
+  for (const int64_t batch : {0, 5}) {
+    ExpectAgreesWithReference(*this->device_, {.batch = batch,
+                                               .height = 6,
+                                               .width = 5,
+                                               .in_channels = 32,
+                                               .out_channels = 64,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .groups = 16,
+                                               .type = DataType::kBFloat16});
   }
 }
 

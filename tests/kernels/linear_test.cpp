@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "tests/device_test.h"
+#include "tests/reference/tolerance.h"
 
 namespace thinwire {
 namespace {
@@ -21,12 +22,39 @@ double SumTolerance(int64_t n) {
   return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
 }
 
-void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected, int64_t n) {
+void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected, int64_t n,
+                DataType type = DataType::kFloat32) {
   ASSERT_EQ(actual.size(), expected.size());
-  const double tolerance = SumTolerance(n);
   for (size_t i = 0; i < actual.size(); ++i) {
-    ASSERT_NEAR(actual[i], expected[i], tolerance) << "at " << i;
+    ASSERT_NEAR(actual[i], expected[i], reference::Stored(type, SumTolerance(n), expected[i]))
+        << "at " << i;
   }
+}
+
+void ExpectAgreesWithReference(Device& device, const LinearShape& shape) {
+  const auto& [batch, in, out, has_bias, gradients, type] = shape;
+  SCOPED_TRACE(::testing::Message() << batch << " " << in << " " << out << " " << has_bias);
+  const auto x = RoundTo(type, RandomNormal(batch * in, 1)),
+             w = RoundTo(type, RandomNormal(out * in, 2)),
+             b = RoundTo(type, RandomNormal(has_bias ? out : 0, 3)),
+             dy = RoundTo(type, RandomNormal(batch * out, 4));
+  ActivationBuffer input(device, type, x, LeftFree(device, 1)),
+      weight(device, type, w, LeftFree(device, 3)), bias(device, type, b),
+      output_gradient(device, type, dy, LeftFree(device, 5)),
+      output(device, type, batch * out, LeftFree(device, 7)),
+      input_gradient(device, type, batch * in, LeftFree(device, 1));
+  TestBuffer<float> weight_gradient(device, out * in, LeftFree(device, 2)),
+      bias_gradient(device, has_bias ? out : 0);
+  const auto linear = device.MakeLinear(shape);
+  linear->Forward(input, weight, has_bias ? bias.view() : View{}, output);
+  linear->BackwardData(output_gradient, weight, input_gradient);
+  linear->BackwardWeights(input, output_gradient, weight_gradient,
+                          has_bias ? bias_gradient.view() : View{});
+  ExpectNear(output.Read(), reference::LinearForward(shape, x, w, b), in, type);
+  ExpectNear(input_gradient.Read(), reference::LinearBackwardData(shape, dy, w), out, type);
+  const auto expected = reference::LinearBackwardWeights(shape, x, dy);
+  ExpectNear(weight_gradient.Read(), expected.weight, batch);
+  if (has_bias) ExpectNear(bias_gradient.Read(), expected.bias, batch);
 }
 
 template <typename Backend>
@@ -34,32 +62,24 @@ class LinearTest : public DeviceTest<Backend> {};
 TYPED_TEST_SUITE(LinearTest, Backends);
 
 TYPED_TEST(LinearTest, AgreesWithTheReference) {
-  Device& device = *this->device_;
   for (const int64_t batch : {0, 1, 5, 33}) {
     for (const int64_t in : {1, 31, 32, 127, 513}) {
       for (const int64_t out : {1, 10, 33}) {
         for (const bool bias : {false, true}) {
-          SCOPED_TRACE(::testing::Message() << batch << " " << in << " " << out << " " << bias);
-          const LinearShape shape{batch, in, out, bias};
-          const auto x = RandomNormal(batch * in, 1), w = RandomNormal(out * in, 2),
-                     b = RandomNormal(bias ? out : 0, 3), dy = RandomNormal(batch * out, 4);
-          TestBuffer<float> input(device, x, LeftFree(device, 1)),
-              weight(device, w, LeftFree(device, 3)), shift(device, b),
-              output_gradient(device, dy, LeftFree(device, 5)),
-              output(device, batch * out, LeftFree(device, 7)),
-              input_gradient(device, batch * in, LeftFree(device, 1)),
-              weight_gradient(device, out * in, LeftFree(device, 2)),
-              bias_gradient(device, bias ? out : 0);
-          const auto linear = device.MakeLinear(shape);
-          linear->Forward(input, weight, bias ? shift.view() : View{}, output);
-          linear->BackwardData(output_gradient, weight, input_gradient);
-          linear->BackwardWeights(input, output_gradient, weight_gradient,
-                                  bias ? bias_gradient.view() : View{});
-          ExpectNear(output.Read(), reference::LinearForward(shape, x, w, b), in);
-          ExpectNear(input_gradient.Read(), reference::LinearBackwardData(shape, dy, w), out);
-          const auto expected = reference::LinearBackwardWeights(shape, x, dy);
-          ExpectNear(weight_gradient.Read(), expected.weight, batch);
-          if (bias) ExpectNear(bias_gradient.Read(), expected.bias, batch);
+          ExpectAgreesWithReference(*this->device_, {batch, in, out, bias});
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(LinearTest, AgreesInBFloat16) {
+  for (const int64_t batch : {0, 1, 5, 33}) {
+    for (const int64_t in : {1, 32, 127, 513}) {
+      for (const int64_t out : {1, 10, 33}) {
+        for (const bool bias : {false, true}) {
+          ExpectAgreesWithReference(*this->device_,
+                                    {batch, in, out, bias, {}, DataType::kBFloat16});
         }
       }
     }

@@ -163,6 +163,68 @@ TYPED_TEST(NetworkTest, StepOfRandomGraphsMatchesFloat64) {
   }
 }
 
+double Norm(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value * value;
+  return std::sqrt(sum);
+}
+
+// Each of 2 L passes rounds what it stores by up to u = 2^-8 of it, and independently: sqrt(2 L) u,
+// and the factor 4 for what batch norms amplify, as in RelativeTolerance. A gradient also changes
+// altogether where a value lies so near to zero, or to a window's other maximum, that rounding
+// takes it across: about a share u of the values, which is sqrt(u) of a gradient's norm, a layer.
+TYPED_TEST(NetworkTest, StepInBFloat16StaysNearFloat64) {
+  Device& device = *this->device_;
+  std::vector<LayerGraph> graphs = SmallGraphs();
+  for (uint64_t seed = 0; seed < 10; ++seed) graphs.push_back(RandomGraph(seed));
+  for (const LayerGraph& graph : graphs) {
+    SCOPED_TRACE(graph.name());
+    const Float64Batch batch = RandomBatch(graph, 8);
+    const Tensors tensors = RandomTensors(graph);
+    const NetworkOptions options{.batch_size = 8, .seed = 5, .activations = DataType::kBFloat16};
+    ParameterArena arena(device, graph.tensor_specs(), DataType::kFloat32, options.activations);
+    Network network(graph, arena, options);
+    Write(arena, tensors);
+    arena.RoundValues();
+    std::vector<BFloat16> images, logits(static_cast<size_t>(network.logits().size));
+    for (const float pixel : batch.images) images.push_back(ToBFloat16(pixel));
+    device.CopyFromHost(images.data(), network.images());
+    device.CopyFromHost(batch.labels.data(), network.labels());
+    network.ForwardBackward(1.0f / 8, 3);
+    const Float64Result truth =
+        EvaluateFloat64(graph, tensors, batch,
+                        {.training = true,
+                         .gradient_scale = 1.0 / 8,
+                         .dropout_masks = DropoutMasks(device, graph, 8, options.seed, 3)});
+    const double passes = 2 * static_cast<double>(graph.layers().size());
+    const double forward = 4 * std::sqrt(passes) * kBFloat16Rounding;
+    const double backward = forward + std::sqrt(passes / 2 * kBFloat16Rounding);
+    const double logit_scale = 1 + LargestMagnitude(truth.logits);
+    EXPECT_NEAR(network.ReadLoss().loss_sum, truth.loss_sum, 8 * forward * logit_scale);
+    device.CopyToHost(network.logits(), logits.data());
+    for (size_t i = 0; i < logits.size(); ++i) {
+      ASSERT_NEAR(ToFloat(logits[i]), truth.logits[i], forward * logit_scale) << i;
+    }
+    std::vector<double> all, differences;
+    for (const auto& [name, gradient] : truth.gradients) {
+      const auto actual = Read(device, arena.gradient(name));
+      for (size_t i = 0; i < actual.size(); ++i) {
+        all.push_back(gradient[i]);
+        differences.push_back(actual[i] - gradient[i]);
+      }
+    }
+    EXPECT_LT(Norm(differences), backward * Norm(all));
+    // It is not float32 after all.
+    EXPECT_GT(Norm(differences), kBFloat16Rounding / 16 * Norm(all));
+  }
+}
+
+TYPED_TEST(NetworkTest, BFloat16TakesAnArenaWithACopy) {
+  const LayerGraph graph = SmallGraphs()[1];
+  ParameterArena arena(*this->device_, graph.tensor_specs());
+  EXPECT_THROW(Network(graph, arena, {.batch_size = 2, .activations = DataType::kBFloat16}), Error);
+}
+
 TYPED_TEST(NetworkTest, RowsWithoutLabelGiveNoGradient) {
   for (const LayerGraph& graph : SmallGraphs()) {
     Float64Batch batch = RandomBatch(graph, 4);

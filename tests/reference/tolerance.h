@@ -10,6 +10,9 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/bfloat16.h"
+#include "kernels/view.h"
+
 namespace thinwire::reference {
 
 /// c * eps * sqrt(length) * scale: `c` roundings in a row of numbers of magnitude `scale`, behind a
@@ -20,6 +23,14 @@ template <typename T = float>
 double Tolerance(double c, double scale, int64_t length = 1) {
   return c * std::numeric_limits<T>::epsilon() *
          std::sqrt(static_cast<double>(std::max<int64_t>(1, length))) * scale;
+}
+
+/// How far a result that was computed in float32, with that tolerance, may lie from `expected`
+/// after it was rounded to `type`, float32 (not at all) or bfloat16. The last term is half of the
+/// smallest bfloat16.
+inline double Stored(DataType type, double tolerance, double expected) {
+  if (type != DataType::kBFloat16) return tolerance;
+  return tolerance + kBFloat16Rounding * (std::abs(expected) + tolerance) + 0x1p-134;
 }
 
 /// Expects |actual[i] - expected[i]| <= tolerance(i); NaN meets NaN, and an infinity itself.
