@@ -88,6 +88,14 @@ class Device {
   /// As StopRecording, without the work that has been put off.
   virtual void DropRecording() {}
 
+  /// Between these two, copies, fills, sums and collectives go to a second queue: behind all that
+  /// was enqueued before StartSideWork, beside what is enqueued after StopSideWork. Devices that do
+  /// one thing at a time do them at once. No operation that has a workspace may be among them.
+  virtual void StartSideWork() {}
+  virtual void StopSideWork() {}
+  /// What is enqueued from here on is behind all side work.
+  virtual void JoinSideWork() {}
+
   virtual std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) = 0;
   virtual std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) = 0;
   virtual std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) = 0;
@@ -201,6 +209,18 @@ class Recording {
 
  private:
   Device* device_;
+};
+
+/// For its life, work goes to the device's second queue.
+class SideWork {
+ public:
+  explicit SideWork(Device& device) : device_(device) { device_.StartSideWork(); }
+  ~SideWork() { device_.StopSideWork(); }
+  SideWork(const SideWork&) = delete;
+  SideWork& operator=(const SideWork&) = delete;
+
+ private:
+  Device& device_;
 };
 
 /// How a GPU computes; the CPU takes no notice.

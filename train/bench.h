@@ -36,6 +36,9 @@ class SyntheticTraining {
   SyntheticTraining(const LayerGraph& graph, const OptimizerOptions& options, int64_t batch_size,
                     Device& device, Communicator& communicator);
 
+  /// From here on gradients are averaged beside the backward pass, as Trainer does, if the method
+  /// and the communicator can do so.
+  void AverageEarly(int64_t bucket_elements);
   /// Enqueues the gradient, and then the update.
   void TakeGradient();
   void Update();

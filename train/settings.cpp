@@ -2,6 +2,7 @@
 #include "train/settings.h"
 
 #include "datasets/packed_dataset.h"
+#include "kernels/parameter_arena.h"
 
 namespace thinwire {
 namespace {
@@ -204,6 +205,10 @@ const std::vector<SettingEntry>& SettingEntries() {
        "ranks in this process; under mpirun each process is one rank", kRanks},
       {"server", 0, "Ranks", kTrain | kBench, &S::server, "NAME",
        "each rank serves a part of the vector, or rank 0 all of it", {}, Servers},
+      {"bucket-mib", 0, "Ranks", kTrain | kBench, &S::bucket_mib, "MIB",
+       "uncompressed methods over NCCL average gradients in parts of this size, while the backward "
+       "pass goes on; 0: all at once, after it; the results are the same",
+       {.minimum = 0, .maximum = 1 << 20}},
       {"dist-timeout", 0, "Ranks", kTrain | kBench, &S::dist_timeout, "SECONDS",
        "end the run if a rank makes no progress for so long", kPositive},
       {"replica-check-interval", 0, "Ranks", kTrain, &S::replica_check_interval, "STEPS",
@@ -327,6 +332,13 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
 }
 
 GpuOptions MakeGpuOptions(const Settings& settings) { return {.tf32 = settings.tf32}; }
+
+int64_t BucketElements(const Settings& settings, int ranks) {
+  if (settings.bucket_mib == 0) return 0;
+  const int64_t even = ParameterArena::kAlignment * ranks;
+  const auto elements = static_cast<int64_t>(settings.bucket_mib * (1 << 20) / sizeof(float));
+  return std::max(elements / even, int64_t{1}) * even;
+}
 
 ScheduleOptions MakeScheduleOptions(const Settings& settings) {
   const bool automatic = settings.sched == "auto";

@@ -89,6 +89,7 @@ struct Settings {
   // Ranks
   int64_t workers = 1;
   std::string server = "sharded";
+  double bucket_mib = 25;                // 0: one reduction after the backward pass
   double dist_timeout = 300;             // seconds
   int64_t replica_check_interval = 100;  // steps; 0: only at checkpoints
 
@@ -234,6 +235,8 @@ ModelOptions MakeModelOptions(const Settings& settings);
 /// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
 GpuOptions MakeGpuOptions(const Settings& settings);
+/// Elements (float32) of a bucket of gradients that `ranks` can share evenly; 0: there are none.
+int64_t BucketElements(const Settings& settings, int ranks);
 /// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.

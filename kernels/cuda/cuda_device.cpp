@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "kernels/cuda/augmentation.h"
 #include "kernels/cuda/batch_norm.h"
@@ -18,6 +19,7 @@
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/regression.h"
+#include "kernels/cuda/side_queue.h"
 #include "kernels/cuda/step_recorder.h"
 #include "kernels/cuda/sums.h"
 #include "kernels/cuda/top_k.h"
@@ -45,6 +47,7 @@ class CudaDevice : public Device {
     reduction_result_ = Allocate(sizeof(int64_t));
     halted_ = Allocate(sizeof(int));
     queue_.halted = static_cast<int*>(halted_.data());
+    queue_.side = &side_.emplace();
     recorder_.emplace(queue_);
     queue_.recorder = &*recorder_;
   }
@@ -58,6 +61,7 @@ class CudaDevice : public Device {
     reduction_result_ = Buffer();
     cudnn_.reset();
     cublas_.reset();
+    side_.reset();
     cudaStreamDestroy(queue_.stream);
   }
 
@@ -76,12 +80,12 @@ class CudaDevice : public Device {
   View workspace() override { return workspace_.view(DataType::kUint8); }
 
   void CopyFromHost(const void* source, View destination) override {
-    recorder_->Flush();
+    Flush();
     CopyBytes(source, destination.data, destination.size * SizeOf(destination.type),
               cudaMemcpyHostToDevice);
   }
   void CopyToHost(ConstView source, void* destination) override {
-    recorder_->Flush();
+    Flush();
     CopyBytes(source.data, destination, source.size * SizeOf(source.type), cudaMemcpyDeviceToHost);
     Synchronize();
   }
@@ -96,12 +100,35 @@ class CudaDevice : public Device {
     cuda::Fill(queue_, destination.data, 0, destination.size * SizeOf(destination.type));
   }
   void Synchronize() override {
+    JoinSideWork();
     recorder_->Flush();
     THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream));
   }
   void StartRecording() override { recorder_->Start(); }
-  void StopRecording() override { recorder_->Stop(); }
-  void DropRecording() override { recorder_->Drop(); }
+  void StopRecording() override {
+    JoinSideWork();
+    recorder_->Stop();
+  }
+  void DropRecording() override {
+    side_->Return();
+    side_works_ = false;
+    recorder_->Drop();
+  }
+
+  void StartSideWork() override {
+    cuda::Enqueue(
+        queue_, [this] { side_->Fork(queue_.stream); }, "fork");
+    side_works_ = true;
+  }
+  void StopSideWork() override {
+    cuda::Enqueue(
+        queue_, [this] { side_->Return(); }, "return");
+  }
+  void JoinSideWork() override {
+    if (!std::exchange(side_works_, false)) return;
+    cuda::Enqueue(
+        queue_, [this] { side_->Join(queue_.stream); }, "join");
+  }
   void SetProfiling(bool on) override {
     MakeCurrent();
     Synchronize();
@@ -218,8 +245,14 @@ class CudaDevice : public Device {
 
   void CopyBytes(const void* source, void* destination, int64_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
-    THINWIRE_CUDA_CHECK(
-        cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind, queue_.stream));
+    THINWIRE_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind,
+                                        queue_.current_stream()));
+  }
+  /// Before the host waits for something, or brings something: what is put off is enqueued, and a
+  /// graph has to end where it began, on one stream.
+  void Flush() {
+    if (recorder_->on()) JoinSideWork();
+    recorder_->Flush();
   }
 
   void* AllocateMemory(int64_t bytes) override {
@@ -247,6 +280,8 @@ class CudaDevice : public Device {
 
   GpuOptions options_;
   cuda::Queue queue_;
+  std::optional<cuda::SideQueue> side_;
+  bool side_works_ = false;  // and has not been joined
   std::optional<cuda::StepRecorder> recorder_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
