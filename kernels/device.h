@@ -228,6 +228,11 @@ struct GpuOptions {
   /// float32 convolutions and linear layers may use tensor cores, which keep ten of the 23 bits of
   /// a factor's fraction (sums are in float32).
   bool tf32 = false;
+  /// Time the plans that cuDNN and cuBLASLt propose, once for each GPU, library, shape and type, and
+  /// take the fastest, rather than their first. All obey what is said here, and are deterministic.
+  bool autotune = false;
+  /// Where such choices are kept for later runs (PlanCache); empty: nowhere.
+  std::string plan_cache = {};
 };
 
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).

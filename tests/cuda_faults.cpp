@@ -114,6 +114,9 @@ THINWIRE_CAN_FAIL(cudaError_t, cudaErrorIllegalAddress, cudaStreamSynchronize,
                   (cudaStream_t stream), (stream))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaStreamWaitEvent,
                   (cudaStream_t stream, cudaEvent_t event, unsigned flags), (stream, event, flags))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaEventElapsedTime,
+                  (float* milliseconds, cudaEvent_t start, cudaEvent_t end),
+                  (milliseconds, start, end))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidConfiguration, cudaLaunchKernelExC,
                   (const cudaLaunchConfig_t* configuration, const void* kernel, void** arguments),
                   (configuration, kernel, arguments))

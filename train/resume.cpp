@@ -33,6 +33,7 @@ Settings LastingSettings(const Settings& settings) {
   lasting.json = defaults.json;
   lasting.device = defaults.device;
   lasting.threads = defaults.threads;
+  lasting.plan_cache = defaults.plan_cache;
   lasting.cuda_graph = defaults.cuda_graph;
   return lasting;
 }

@@ -3,6 +3,7 @@
 
 #include "datasets/packed_dataset.h"
 #include "kernels/parameter_arena.h"
+#include "kernels/plan_cache.h"
 
 namespace thinwire {
 namespace {
@@ -271,6 +272,11 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"tf32", 0, "Machine", kRuns | kBench, &S::tf32, "on|off",
        "GPUs may take factors of convolutions and linear layers in TF32, on tensor cores: faster, "
        "with 10 of float32's 23 bits"},
+      {"autotune", 0, "Machine", kRuns | kBench, &S::autotune, "on|off",
+       "GPUs try the ways in which their libraries can compute convolutions and linear layers, and "
+       "take the fastest; results differ in their last bits from those of others"},
+      {"plan-cache", 0, "Machine", kRuns | kBench, &S::plan_cache, "PATH",
+       "file of what autotune has found, for all later runs; ~/.cache/thinwire/plans if not given"},
       {"cuda-graph", 0, "Machine", kTrain | kBench, &S::cuda_graph, "on|off",
        "replay training steps as CUDA graphs after two of them; the results are the same"},
       {"seed", 0, "Machine", kTrain | kBench, &S::seed, "N",
@@ -331,7 +337,12 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
           .seed = static_cast<uint64_t>(settings.seed)};
 }
 
-GpuOptions MakeGpuOptions(const Settings& settings) { return {.tf32 = settings.tf32}; }
+GpuOptions MakeGpuOptions(const Settings& settings) {
+  return {.tf32 = settings.tf32,
+          .autotune = settings.autotune,
+          .plan_cache =
+              settings.plan_cache.empty() ? PlanCache::DefaultPath() : settings.plan_cache};
+}
 
 int64_t BucketElements(const Settings& settings, int ranks) {
   if (settings.bucket_mib == 0) return 0;

@@ -123,6 +123,8 @@ struct Settings {
   int64_t workers_per_gpu = 1;
   std::optional<int64_t> threads;
   bool tf32 = false;
+  bool autotune = false;
+  std::string plan_cache;  // empty: PlanCache::DefaultPath()
   int64_t seed = 0;
   bool cuda_graph = true;
   bool deterministic = false;

@@ -15,6 +15,7 @@
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/pad_shortcut.h"
+#include "kernels/cuda/plan_tuner.h"
 #include "kernels/cuda/pooling.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
@@ -38,6 +39,7 @@ class CudaDevice : public Device {
     cudaDeviceProp properties{};
     THINWIRE_CUDA_CHECK(cudaGetDeviceProperties(&properties, ordinal));
     queue_.multiprocessors = properties.multiProcessorCount;
+    gpu_name_ = fmt::format("{} of {} multiprocessors", properties.name, queue_.multiprocessors);
     description_ = fmt::format("{} (CUDA device {}), {} multiprocessors, {:.0f} GiB{}",
                                properties.name, ordinal, properties.multiProcessorCount,
                                static_cast<double>(properties.totalGlobalMem) / (1 << 30),
@@ -61,6 +63,7 @@ class CudaDevice : public Device {
     reduction_result_ = Buffer();
     cudnn_.reset();
     cublas_.reset();
+    tuner_.reset();
     side_.reset();
     cudaStreamDestroy(queue_.stream);
   }
@@ -137,12 +140,12 @@ class CudaDevice : public Device {
 
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
     MakeCurrent();
-    if (!cudnn_) cudnn_.emplace(queue_);
+    if (!cudnn_) cudnn_.emplace(queue_, tuner());
     return MakeCudaConvolution(*this, queue_, *cudnn_, shape, options_);
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
     MakeCurrent();
-    if (!cublas_) cublas_.emplace();
+    if (!cublas_) cublas_.emplace(tuner());
     return MakeCudaLinear(*this, queue_, *cublas_, shape, options_);
   }
   std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
@@ -248,6 +251,13 @@ class CudaDevice : public Device {
     THINWIRE_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind,
                                         queue_.current_stream()));
   }
+  /// Null unless plans are to be tuned.
+  cuda::PlanTuner* tuner() {
+    if (options_.autotune && !tuner_) {
+      tuner_.emplace(*this, queue_, gpu_name_, options_.plan_cache);
+    }
+    return tuner_ ? &*tuner_ : nullptr;
+  }
   /// Before the host waits for something, or brings something: what is put off is enqueued, and a
   /// graph has to end where it began, on one stream.
   void Flush() {
@@ -283,6 +293,8 @@ class CudaDevice : public Device {
   std::optional<cuda::SideQueue> side_;
   bool side_works_ = false;  // and has not been joined
   std::optional<cuda::StepRecorder> recorder_;
+  std::string gpu_name_;
+  std::optional<cuda::PlanTuner> tuner_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
   std::string description_;
