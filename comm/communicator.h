@@ -59,6 +59,9 @@ class Communicator {
   virtual const char* kind() const = 0;
   /// For people: "8 ranks over MPI on 2 hosts".
   virtual std::string description() const = 0;
+  /// Whether collectives of a SideWork go on while the device does other work. They are in one
+  /// order with all others.
+  virtual bool overlaps() const { return false; }
 
   /// Rank r sends send_counts[q] elements to each rank q, its own included, from consecutive places
   /// of `send`; `receive` is filled in rank order. receive_counts has to be right.

@@ -17,6 +17,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
+#include "kernels/cuda/side_queue.h"
 #include "kernels/cuda/step_recorder.h"
 #include "kernels/error.h"
 
@@ -56,6 +57,7 @@ class NcclCommunicator : public Communicator {
     // After a failure nobody may be there any more to take part in what this rank has enqueued;
     // else others may need it, and only this rank's end can say when it has been done.
     if (std::uncaught_exceptions() > exceptions_) AbortNccl();
+    cudaStreamSynchronize(queue_.side->stream());
     cudaStreamSynchronize(queue_.stream);
     queue_.recorder->ForgetGraphs();  // NCCL's end waits for theirs
     ended_ = true;
@@ -75,6 +77,7 @@ class NcclCommunicator : public Communicator {
 
   const char* kind() const override { return host_->kind(); }
   std::string description() const override { return host_->description() + " and NCCL"; }
+  bool overlaps() const override { return true; }
   void Progress() override { host_->SetStep(step()); }
   void Abort(const std::string& reason) override {
     AbortNccl();
@@ -108,7 +111,7 @@ class NcclCommunicator : public Communicator {
     if (std::all_of(bytes.begin(), bytes.end(), [&](int64_t b) { return b == bytes[0]; })) {
       const auto call = [=, this] {
         return ncclAllGather(mine.data, receive.data, static_cast<size_t>(mine.size), ncclUint8,
-                             nccl_, queue_.stream);
+                             nccl_, queue_.current_stream());
       };
       return Collective(what, __LINE__, call, send.data, receive.data, bytes);
     }
@@ -131,7 +134,7 @@ class NcclCommunicator : public Communicator {
     if (all.size == 0) return;
     const auto call = [=, this] {
       return ncclBroadcast(all.data, all.data, static_cast<size_t>(all.size), ncclUint8, root,
-                           nccl_, queue_.stream);
+                           nccl_, queue_.current_stream());
     };
     Collective(what, __LINE__, call, all.data, all.size, root);
   }
@@ -188,13 +191,12 @@ class NcclCommunicator : public Communicator {
       if (part.data != place.data) device_.Copy(part, place);
       return;
     }
+    const cudaStream_t stream = queue_.current_stream();
     if (part.size > 0) {
-      group.Add(
-          ncclSend(part.data, static_cast<size_t>(part.size), ncclUint8, r, nccl_, queue_.stream));
+      group.Add(ncclSend(part.data, static_cast<size_t>(part.size), ncclUint8, r, nccl_, stream));
     }
     if (place.size > 0) {
-      group.Add(ncclRecv(place.data, static_cast<size_t>(place.size), ncclUint8, r, nccl_,
-                         queue_.stream));
+      group.Add(ncclRecv(place.data, static_cast<size_t>(place.size), ncclUint8, r, nccl_, stream));
     }
   }
 
@@ -211,7 +213,7 @@ class NcclCommunicator : public Communicator {
   }
   void NoteEnqueued() {
     const std::lock_guard lock(mutex_);
-    THINWIRE_CUDA_CHECK(cudaEventRecord(finished_, queue_.stream));
+    THINWIRE_CUDA_CHECK(cudaEventRecord(finished_, queue_.current_stream()));
     enqueued_at_ = MonotonicSeconds();
     step_of_last_ = step();
   }

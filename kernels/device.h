@@ -90,6 +90,14 @@ class Device {
   /// As StopRecording, without the work that has been put off.
   virtual void DropRecording() {}
 
+  /// Between these two, copies, fills, sums and collectives go to a second queue: behind all that
+  /// was enqueued before StartSideWork, beside what is enqueued after StopSideWork. Devices that do
+  /// one thing at a time do them at once. No operation that has a workspace may be among them.
+  virtual void StartSideWork() {}
+  virtual void StopSideWork() {}
+  /// What is enqueued from here on is behind all side work.
+  virtual void JoinSideWork() {}
+
   virtual std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) = 0;
   virtual std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) = 0;
   virtual std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) = 0;
@@ -211,11 +219,28 @@ class Recording {
   Device* device_;
 };
 
+/// For its life, work goes to the device's second queue.
+class SideWork {
+ public:
+  explicit SideWork(Device& device) : device_(device) { device_.StartSideWork(); }
+  ~SideWork() { device_.StopSideWork(); }
+  SideWork(const SideWork&) = delete;
+  SideWork& operator=(const SideWork&) = delete;
+
+ private:
+  Device& device_;
+};
+
 /// How a GPU computes; the CPU takes no notice.
 struct GpuOptions {
   /// float32 convolutions and linear layers may use tensor cores, which keep ten of the 23 bits of
   /// a factor's fraction (sums are in float32).
   bool tf32 = false;
+  /// Time the plans that cuDNN and cuBLASLt propose, once for each GPU, library, shape and type, and
+  /// take the fastest, rather than their first. All obey what is said here, and are deterministic.
+  bool autotune = false;
+  /// Where such choices are kept for later runs (PlanCache); empty: nowhere.
+  std::string plan_cache = {};
 };
 
 /// Makes the device that a user asked for: "cpu", "cuda", or "auto" (cuda if there is one).

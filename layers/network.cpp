@@ -9,6 +9,7 @@
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
 #include "layers/execution_plan.h"
+#include "layers/gradient_buckets.h"
 
 namespace thinwire {
 namespace {
@@ -56,6 +57,7 @@ struct Network::Plan {
       const Layer& layer = *graph.layers()[i];
       context.gradients = gradients[i];
       names.push_back(layer.name());
+      tensors.push_back(TensorsOf(layer));
       layers.push_back(layer.Plan(context));
     }
     loss = device.MakeLoss({.batch = options.batch_size,
@@ -66,6 +68,17 @@ struct Network::Plan {
     labels = Bind(execution, execution.labels, DataType::kInt32);
     logits = Bind(execution, execution.logits);
     for (const ExecutionStep& step : execution.steps) steps.push_back(Bind(execution, step));
+  }
+
+  /// Where a layer's trainable tensors lie in the arena.
+  std::vector<Range> TensorsOf(const Layer& layer) const {
+    std::vector<Range> ranges;
+    for (const LayerTensor& tensor : layer.tensors()) {
+      if (!tensor.spec.trainable()) continue;
+      const Segment& segment = arena.segment(tensor.spec.name);
+      ranges.push_back({segment.offset, segment.offset + segment.size});
+    }
+    return ranges;
   }
 
   View Bind(const ExecutionPlan& execution, TensorId id) const {
@@ -127,11 +140,26 @@ struct Network::Plan {
   void RunPhase(LayerPhase phase, const Pass& pass, float gradient_scale) {
     const bool backward = phase == LayerPhase::kBackward;
     const TraceRange range(TraceCategory::kPhase, backward ? "backward" : "forward");
-    for (const BoundStep& step : steps) {
-      if ((PhaseOf(step.kind) == LayerPhase::kBackward) == backward) {
-        Run(step, pass, gradient_scale);
+    auto bucket = buckets.begin();
+    for (size_t i = 0; i < steps.size(); ++i) {
+      if ((PhaseOf(steps[i].kind) == LayerPhase::kBackward) != backward) continue;
+      Run(steps[i], pass, gradient_scale);
+      for (; backward && bucket != buckets.end() && bucket->step <= i; ++bucket) {
+        gradient_callback(bucket->range);
       }
     }
+  }
+
+  void SetGradientCallback(int64_t elements, GradientCallback new_callback) {
+    gradient_callback = std::move(new_callback);
+    buckets.clear();
+    if (!gradient_callback) return;
+    std::vector<std::vector<Range>> written;
+    for (const BoundStep& step : steps) {
+      const bool writes = step.kind == ExecutionStep::Kind::kBackward;
+      written.push_back(writes ? tensors[step.layer] : std::vector<Range>());
+    }
+    buckets = MakeGradientBuckets(arena, written, elements);
   }
 
   Device& device;
@@ -139,12 +167,15 @@ struct Network::Plan {
   NetworkOptions options;
   Buffer memory;
   int64_t bytes = 0, bytes_without_reuse = 0;
-  std::vector<std::string> names;  // of each layer
+  std::vector<std::string> names;           // of each layer
+  std::vector<std::vector<Range>> tensors;  // of each layer
   std::vector<std::unique_ptr<PlannedLayer>> layers;
   std::unique_ptr<Loss> loss;
   View images, labels, logits;
   std::vector<BoundStep> steps;
   LayerCallback callback;
+  GradientCallback gradient_callback;
+  std::vector<GradientBucket> buckets;
 };
 
 Network::Network(const LayerGraph& graph, ParameterArena& arena, const NetworkOptions& options)
@@ -160,6 +191,10 @@ int64_t Network::activation_bytes() const { return plan_->bytes; }
 int64_t Network::activation_bytes_without_reuse() const { return plan_->bytes_without_reuse; }
 
 void Network::set_layer_callback(LayerCallback callback) { plan_->callback = std::move(callback); }
+
+void Network::set_gradient_callback(int64_t elements, GradientCallback callback) {
+  plan_->SetGradientCallback(elements, std::move(callback));
+}
 
 void Network::ForwardBackward(float gradient_scale, uint64_t step) {
   assert(plan_->options.training);

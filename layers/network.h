@@ -65,6 +65,13 @@ class Network {
   using LayerCallback = std::function<void(const std::string& layer, LayerPhase phase)>;
   void set_layer_callback(LayerCallback callback);
 
+  /// Called during ForwardBackward as soon as all work has been enqueued that writes a range of the
+  /// arena's gradients. Each pass calls it with the same ranges in the same order: `elements` (a
+  /// multiple of ParameterArena::kAlignment) each or what is left, together all of the arena. May
+  /// be empty.
+  using GradientCallback = std::function<void(const Range& range)>;
+  void set_gradient_callback(int64_t elements, GradientCallback callback);
+
  private:
   struct Plan;
   std::unique_ptr<Plan> plan_;

@@ -31,14 +31,16 @@ class Amsgrad : public ArenaOptimizer {
     max_variance_ = AddState("max_variance");
   }
 
+  bool can_average_early() const override { return communication_overlaps(); }
+
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();
-    gradient_scale = AverageGradients(gradient_scale);
+    const MeanGradient mean = AverageGradients(gradient_scale);
     PhaseTimer timer(costs_.update);
     update_.step = step_;
     for (const ParameterGroup& group : groups()) {
-      update_.common = Common(group, learning_rate, gradient_scale);
-      device().Update(update_, group.Of(gradients()), group.Of(momentum_), group.Of(variance_),
+      update_.common = Common(group, learning_rate, mean.scale);
+      device().Update(update_, group.Of(mean.values), group.Of(momentum_), group.Of(variance_),
                       group.Of(max_variance_), group.Of(values()));
     }
   }

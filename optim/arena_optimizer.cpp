@@ -1,7 +1,11 @@
 #include "optim/arena_optimizer.h"
 
+#include <fmt/format.h>
+
 #include <limits>
 #include <utility>
+
+#include "kernels/error.h"
 
 namespace thinwire {
 
@@ -62,7 +66,25 @@ std::vector<OptimizerState> ArenaOptimizer::state() {
   return states;
 }
 
-ConstView ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
+void ArenaOptimizer::AverageEarly(const Range& range) {
+  if (!early_mean_) {
+    const MemoryScope scope(device(), MemoryUse::kOptimizer);
+    early_mean_ = device().Allocate(arena_.padded_size() * SizeOf(arena_.type()));
+  }
+  early_elements_ += range.size();
+  const SideWork side(device());
+  Average(Slice(gradients(), range), Slice(early_mean_.view(arena_.type()), range),
+          Shards(range.size(), communicator_.size(), options_.server));
+}
+
+void ArenaOptimizer::Average(ConstView values, View mean, const Shards& shards) {
+  const View own = Slice(mean, shards[communicator_.rank()]);
+  communicator_.ReduceScatter(values, own, shards.sizes(), 1.0 / communicator_.size(),
+                              Purpose::kUplink);
+  communicator_.AllGather(own, mean, shards.sizes(), Purpose::kDownlink);
+}
+
+ArenaOptimizer::MeanGradient ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
   const View gradients = arena_.gradients();
   checks_.Check(gradients,
                 [this](int64_t index) { ThrowNonFiniteGradient(link_context(), index); });
@@ -70,18 +92,26 @@ ConstView ArenaOptimizer::AverageGradients(ConstView gradient_scale) {
   costs_.paper_bits_down += 32 * arena_.parameter_count();
   costs_.coded_bits_up += 32 * arena_.parameter_count();
   costs_.coded_bits_down += 32 * arena_.parameter_count();
-  const int ranks = communicator_.size();
-  if (ranks == 1) return gradient_scale;
+  if (communicator_.size() == 1) return {gradients, gradient_scale};
 
+  if (const int64_t begun = std::exchange(early_elements_, 0); begun > 0) {
+    if (begun != arena_.padded_size() || gradient_scale) {
+      throw Error(fmt::format("optimizer {}: {} of {} gradients were averaged early{}",
+                              options_.name, begun, arena_.padded_size(),
+                              gradient_scale ? ", and were to be scaled first" : ""),
+                  "");
+    }
+    PhaseTimer timer(costs_.wire);
+    device().JoinSideWork();
+    return {early_mean_.view(arena_.type()), {}};
+  }
   if (gradient_scale) {
     PhaseTimer timer(costs_.compress);
     device().Evaluate({.values = gradients, .gradient_scale = gradient_scale}, 0, gradients);
   }
   PhaseTimer timer(costs_.wire);
-  const View own = Slice(gradients, own_shard());
-  communicator_.ReduceScatter(gradients, own, shards_.sizes(), 1.0 / ranks, Purpose::kUplink);
-  communicator_.AllGather(own, gradients, shards_.sizes(), Purpose::kDownlink);
-  return {};
+  Average(gradients, gradients, shards_);
+  return {gradients, {}};
 }
 
 UpdateCommon ArenaOptimizer::Common(const ParameterGroup& group, double learning_rate,

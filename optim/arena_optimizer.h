@@ -31,6 +31,7 @@ struct ParameterGroup {
 class ArenaOptimizer : public Optimizer {
  public:
   void CheckStep() override { checks_.Read(); }
+  void AverageEarly(const Range& range) override;
   std::vector<OptimizerState> state() override;
 
  protected:
@@ -48,10 +49,18 @@ class ArenaOptimizer : public Optimizer {
   /// This rank's shard of a server's vector.
   View AddServerState(const std::string& name);
 
-  /// Uncompressed methods: the gradients become their mean over the ranks, each rank's times its
-  /// own `gradient_scale` first.
-  /// @return the scale that is left to apply.
-  ConstView AverageGradients(ConstView gradient_scale);
+  /// The mean of the ranks' gradients, laid out as the arena, and the scale that is left to apply.
+  struct MeanGradient {
+    View values;
+    ConstView scale;
+  };
+  /// Uncompressed methods: averages what AverageEarly has not, each rank's gradients times its own
+  /// `gradient_scale` first.
+  MeanGradient AverageGradients(ConstView gradient_scale);
+  /// For uncompressed methods' can_average_early.
+  bool communication_overlaps() const {
+    return communicator_.size() > 1 && communicator_.overlaps();
+  }
 
   /// At most two groups: one pass over all if both are decayed alike.
   const std::vector<ParameterGroup>& groups() const { return groups_; }
@@ -75,6 +84,9 @@ class ArenaOptimizer : public Optimizer {
   Communicator& communicator_;
 
  private:
+  /// `mean` = the mean of the ranks' `values`, both of the part of the arena that `shards` cut.
+  void Average(ConstView values, View mean, const Shards& shards);
+
   struct NamedBuffer {
     OptimizerState state;
     Buffer buffer;
@@ -86,6 +98,8 @@ class ArenaOptimizer : public Optimizer {
   WeightDecayForm decay_form_;
   std::vector<ParameterGroup> groups_;
   std::vector<NamedBuffer> state_;
+  Buffer early_mean_;           // of AverageEarly
+  int64_t early_elements_ = 0;  // of it so far, this step
 };
 
 }  // namespace thinwire

@@ -47,6 +47,10 @@ class OnebitAdam : public CompressedOptimizer {
     if (single_way()) mean_ = Scratch(own_shard().size());
   }
 
+  bool can_average_early() const override {
+    return step_ < options_.freeze_steps && communication_overlaps();
+  }
+
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();
     if (step_ <= options_.freeze_steps) {
@@ -58,12 +62,12 @@ class OnebitAdam : public CompressedOptimizer {
 
  private:
   void WarmUp(double learning_rate, ConstView gradient_scale) {
-    gradient_scale = AverageGradients(gradient_scale);  // 1
+    const MeanGradient mean = AverageGradients(gradient_scale);  // 1
     PhaseTimer timer(costs_.update);
     update_.step = step_;
     for (const ParameterGroup& group : groups()) {  // 2, 3
-      update_.common = ArenaOptimizer::Common(group, learning_rate, gradient_scale);
-      device().Update(update_, group.Of(gradients()), group.Of(momentum_), group.Of(variance_),
+      update_.common = ArenaOptimizer::Common(group, learning_rate, mean.scale);
+      device().Update(update_, group.Of(mean.values), group.Of(momentum_), group.Of(variance_),
                       View{}, group.Of(values()));
     }
   }

@@ -121,6 +121,13 @@ class Optimizer {
 
   /// To be called before the gradient is taken: SAEF moves the arena's values to y = x - e here.
   virtual void BeginStep(double learning_rate) { (void)learning_rate; }
+  /// Whether the next step can begin to average gradients before all of them are there: it sends
+  /// them as they are, and the communicator does so beside the backward pass.
+  virtual bool can_average_early() const { return false; }
+  /// To be called, if so, for each range of the gradients that is final, all ranks in one order;
+  /// together they are the whole arena. The gradients stay as they are. Step then waits for what
+  /// has begun, and takes no gradient_scale.
+  virtual void AverageEarly(const Range& range) { (void)range; }
   /// One update. `gradient_scale`, unless empty, is a number in device memory that multiplies the
   /// gradient (clipping). Afterwards the values are x again, the same bits on all ranks. Padding
   /// stays zero.

@@ -26,13 +26,15 @@ class Rmsprop : public ArenaOptimizer {
     if (update_.momentum != 0) buffer_ = AddState("momentum");
   }
 
+  bool can_average_early() const override { return communication_overlaps(); }
+
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();
-    gradient_scale = AverageGradients(gradient_scale);
+    const MeanGradient mean = AverageGradients(gradient_scale);
     PhaseTimer timer(costs_.update);
     for (const ParameterGroup& group : groups()) {
-      update_.common = Common(group, learning_rate, gradient_scale);
-      device().Update(update_, group.Of(gradients()), group.Of(variance_), group.Of(buffer_),
+      update_.common = Common(group, learning_rate, mean.scale);
+      device().Update(update_, group.Of(mean.values), group.Of(variance_), group.Of(buffer_),
                       group.Of(values()));
     }
   }

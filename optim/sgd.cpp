@@ -23,16 +23,18 @@ class Sgd : public ArenaOptimizer {
     if (momentum_ != 0) buffer_ = AddState("momentum");
   }
 
+  bool can_average_early() const override { return communication_overlaps(); }
+
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();
-    gradient_scale = AverageGradients(gradient_scale);
+    const MeanGradient mean = AverageGradients(gradient_scale);
     PhaseTimer timer(costs_.update);
     MomentumUpdate update;
     update.momentum = momentum_;
     update.nesterov = nesterov_;
     for (const ParameterGroup& group : groups()) {
-      update.common = Common(group, learning_rate, gradient_scale);
-      device().Update(update, group.Of(gradients()), group.Of(buffer_), group.Of(values()));
+      update.common = Common(group, learning_rate, mean.scale);
+      device().Update(update, group.Of(mean.values), group.Of(buffer_), group.Of(values()));
     }
   }
 

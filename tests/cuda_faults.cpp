@@ -1,6 +1,7 @@
 // Preloaded before a program, makes a call of the CUDA libraries fail, or the GPUs' memory small,
 // or counts calls:
 //   THINWIRE_FAULT=CALL:N           the Nth call of CALL of this process is not made, but fails
+//   THINWIRE_SKIP=CALL:N            each Nth call of CALL of a thread is not made, but succeeds
 //   THINWIRE_FAULT_MEMORY=BYTES     of each GPU
 //   THINWIRE_CALL_COUNTS=FILE       a line for each CALL that may fail: its name and how often the
 //                                   process has made it, written at its end
@@ -47,15 +48,28 @@ class CallCounts {
 };
 __attribute__((destructor)) void WriteCallCounts() { CallCounts::Get().Write(); }
 
+/// The N of a fault "CALL:N"; 0 if it is another call's, or none.
+long NumberOf(const char* fault, const char* call) {
+  if (fault == nullptr) return 0;
+  const char* colon = std::strchr(fault, ':');
+  const auto length = static_cast<size_t>(colon - fault);
+  if (std::strlen(call) != length || std::strncmp(call, fault, length) != 0) return 0;
+  return std::atol(colon + 1);
+}
+
 bool Fails(const char* call) {
   CallCounts::Get().Add(call);
   static const char* const fault = std::getenv("THINWIRE_FAULT");
   static std::atomic<long> count = 0;
-  if (fault == nullptr) return false;
-  const char* colon = std::strchr(fault, ':');
-  const auto length = static_cast<size_t>(colon - fault);
-  if (std::strlen(call) != length || std::strncmp(call, fault, length) != 0) return false;
-  return ++count == std::atol(colon + 1);
+  const long number = NumberOf(fault, call);
+  return number > 0 && ++count == number;
+}
+
+bool IsSkipped(const char* call) {
+  static const char* const fault = std::getenv("THINWIRE_SKIP");
+  thread_local long count = 0;
+  const long number = NumberOf(fault, call);
+  return number > 0 && ++count % number == 0;
 }
 
 /// The call that this library stands before.
@@ -88,6 +102,7 @@ int CurrentDevice() {
 #define THINWIRE_CAN_FAIL(Status, failure, call, parameters, arguments) \
   extern "C" Status call parameters {                                   \
     static const auto real = Real<Status parameters>(#call);            \
+    if (IsSkipped(#call)) return Status{};                              \
     return Fails(#call) ? failure : real arguments;                     \
   }
 
@@ -97,6 +112,11 @@ THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaMemcpyAsync,
                   (to, from, size, kind, stream))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorIllegalAddress, cudaStreamSynchronize,
                   (cudaStream_t stream), (stream))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaStreamWaitEvent,
+                  (cudaStream_t stream, cudaEvent_t event, unsigned flags), (stream, event, flags))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaEventElapsedTime,
+                  (float* milliseconds, cudaEvent_t start, cudaEvent_t end),
+                  (milliseconds, start, end))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidConfiguration, cudaLaunchKernelExC,
                   (const cudaLaunchConfig_t* configuration, const void* kernel, void** arguments),
                   (configuration, kernel, arguments))

@@ -81,6 +81,12 @@ SyntheticTraining::SyntheticTraining(const LayerGraph& graph, const OptimizerOpt
   device.CopyFromHost(labels.data(), network_.labels());
 }
 
+void SyntheticTraining::AverageEarly(int64_t bucket_elements) {
+  network_.set_gradient_callback(bucket_elements, [this](const Range& range) {
+    if (optimizer_->can_average_early()) optimizer_->AverageEarly(range);
+  });
+}
+
 void SyntheticTraining::TakeGradient() {
   optimizer_->BeginStep(kLearningRate);
   network_.ForwardBackward(1.0f / static_cast<float>(batch_size_), step_++);
@@ -97,6 +103,9 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
   Device& device = rank.device;
   SyntheticTraining training(graph, MakeOptimizerOptions(settings), batch_size, device,
                              rank.communicator, ActivationType(settings));
+  if (const int64_t bucket = BucketElements(settings, rank.communicator.size()); bucket > 0) {
+    training.AverageEarly(bucket);
+  }
   const auto step = [&] {
     Recording recording(device, settings.cuda_graph);
     training.TakeGradient();

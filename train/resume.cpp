@@ -18,6 +18,7 @@ Settings LastingSettings(const Settings& settings) {
   lasting.workers = defaults.workers;
   lasting.gpus = defaults.gpus;
   lasting.workers_per_gpu = defaults.workers_per_gpu;
+  lasting.bucket_mib = defaults.bucket_mib;
   lasting.dist_timeout = defaults.dist_timeout;
   lasting.replica_check_interval = defaults.replica_check_interval;
   lasting.max_steps = defaults.max_steps;
@@ -32,6 +33,7 @@ Settings LastingSettings(const Settings& settings) {
   lasting.json = defaults.json;
   lasting.device = defaults.device;
   lasting.threads = defaults.threads;
+  lasting.plan_cache = defaults.plan_cache;
   lasting.cuda_graph = defaults.cuda_graph;
   return lasting;
 }

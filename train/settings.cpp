@@ -2,6 +2,8 @@
 #include "train/settings.h"
 
 #include "datasets/packed_dataset.h"
+#include "kernels/parameter_arena.h"
+#include "kernels/plan_cache.h"
 
 namespace thinwire {
 namespace {
@@ -207,6 +209,10 @@ const std::vector<SettingEntry>& SettingEntries() {
        "ranks in this process; under mpirun each process is one rank", kRanks},
       {"server", 0, "Ranks", kTrain | kBench, &S::server, "NAME",
        "each rank serves a part of the vector, or rank 0 all of it", {}, Servers},
+      {"bucket-mib", 0, "Ranks", kTrain | kBench, &S::bucket_mib, "MIB",
+       "uncompressed methods over NCCL average gradients in parts of this size, while the backward "
+       "pass goes on; 0: all at once, after it; the results are the same",
+       {.minimum = 0, .maximum = 1 << 20}},
       {"dist-timeout", 0, "Ranks", kTrain | kBench, &S::dist_timeout, "SECONDS",
        "end the run if a rank makes no progress for so long", kPositive},
       {"replica-check-interval", 0, "Ranks", kTrain, &S::replica_check_interval, "STEPS",
@@ -274,6 +280,11 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"tf32", 0, "Machine", kRuns | kBench, &S::tf32, "on|off",
        "GPUs may take factors of convolutions and linear layers in TF32, on tensor cores: faster, "
        "with 10 of float32's 23 bits"},
+      {"autotune", 0, "Machine", kRuns | kBench, &S::autotune, "on|off",
+       "GPUs try the ways in which their libraries can compute convolutions and linear layers, and "
+       "take the fastest; results differ in their last bits from those of others"},
+      {"plan-cache", 0, "Machine", kRuns | kBench, &S::plan_cache, "PATH",
+       "file of what autotune has found, for all later runs; ~/.cache/thinwire/plans if not given"},
       {"cuda-graph", 0, "Machine", kTrain | kBench, &S::cuda_graph, "on|off",
        "replay training steps as CUDA graphs after two of them; the results are the same"},
       {"seed", 0, "Machine", kTrain | kBench, &S::seed, "N",
@@ -342,7 +353,19 @@ DataType ActivationType(const Settings& settings) {
   return settings.amp ? DataType::kBFloat16 : DataType::kFloat32;
 }
 
-GpuOptions MakeGpuOptions(const Settings& settings) { return {.tf32 = settings.tf32}; }
+GpuOptions MakeGpuOptions(const Settings& settings) {
+  return {.tf32 = settings.tf32,
+          .autotune = settings.autotune,
+          .plan_cache =
+              settings.plan_cache.empty() ? PlanCache::DefaultPath() : settings.plan_cache};
+}
+
+int64_t BucketElements(const Settings& settings, int ranks) {
+  if (settings.bucket_mib == 0) return 0;
+  const int64_t even = ParameterArena::kAlignment * ranks;
+  const auto elements = static_cast<int64_t>(settings.bucket_mib * (1 << 20) / sizeof(float));
+  return std::max(elements / even, int64_t{1}) * even;
+}
 
 ScheduleOptions MakeScheduleOptions(const Settings& settings) {
   const bool automatic = settings.sched == "auto";

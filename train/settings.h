@@ -91,6 +91,7 @@ struct Settings {
   // Ranks
   int64_t workers = 1;
   std::string server = "sharded";
+  double bucket_mib = 25;                // 0: one reduction after the backward pass
   double dist_timeout = 300;             // seconds
   int64_t replica_check_interval = 100;  // steps; 0: only at checkpoints
 
@@ -126,6 +127,8 @@ struct Settings {
   bool amp = false;
   std::string amp_dtype = "bf16";
   bool tf32 = false;
+  bool autotune = false;
+  std::string plan_cache;  // empty: PlanCache::DefaultPath()
   int64_t seed = 0;
   bool cuda_graph = true;
   bool deterministic = false;
@@ -244,6 +247,8 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings);
 /// Of networks: bfloat16 with amp.
 DataType ActivationType(const Settings& settings);
 GpuOptions MakeGpuOptions(const Settings& settings);
+/// Elements (float32) of a bucket of gradients that `ranks` can share evenly; 0: there are none.
+int64_t BucketElements(const Settings& settings, int ranks);
 /// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.

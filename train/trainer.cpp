@@ -100,6 +100,13 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
     if (phase == LayerPhase::kBackward && backward_started_ == 0)
       backward_started_ = MonotonicSeconds();
   });
+  if (const int64_t bucket = BucketElements(settings_, ranks); bucket > 0) {
+    network_.set_gradient_callback(bucket, [this](const Range& range) {
+      if (!averages_early_) return;
+      if (accumulates_) AddAccumulated(range);
+      optimizer_->AverageEarly(range);
+    });
+  }
 
   {
     const UncountedTraffic uncounted(communicator_);
@@ -238,21 +245,27 @@ Trainer::StepResult Trainer::Step() {
   const float scale = 1.0f / static_cast<float>(*settings_.batch_size * parts);
   // A device that works behind the host is not waited for within the step.
   const bool reads_at_end = !device_.host_visible() && !measures && parts == 1;
+  const bool clip = settings_.clip_grad > 0;
+  // What a rank sends is scaled by the norm of all of its gradient.
+  const bool may_average_early =
+      settings_.bucket_mib > 0 && !clip && optimizer_->can_average_early();
   TrainedBatch batch;
   for (int64_t part = 0; part < parts; ++part) {
     if (part > 0) rows = UploadNextBatch();
+    const bool last = part == parts - 1;
+    accumulates_ = part > 0;
+    averages_early_ = last && may_average_early;
     batch = TrainOnBatch(rows, scale, part, result);
     if (!reads_at_end) ReadLoss(batch, result);
-    if (parts == 1) break;
+    if (last) break;
     if (part == 0) {
       device_.Copy(arena_.gradients(), accumulated_.view());
     } else {
       device_.Add(accumulated_.view(), arena_.gradients(), false, accumulated_.view());
     }
-    if (part == parts - 1) device_.Copy(accumulated_.view(), arena_.gradients());
   }
+  if (accumulates_ && !averages_early_) AddAccumulated({0, arena_.padded_size()});
 
-  const bool clip = settings_.clip_grad > 0;
   const View squares = norm_.view(DataType::kFloat64);
   if (clip || logs) device_.SumOfSquares(arena_.gradients(), squares);
   if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
@@ -282,6 +295,11 @@ int64_t Trainer::UploadNextBatch() {
   (*upload_)(next, network_);
   CountUnreadable(next);
   return next.rows;
+}
+
+void Trainer::AddAccumulated(const Range& range) {
+  const View part = arena_.gradients().Slice(range.begin, range.size());
+  device_.Add(accumulated_.view().Slice(range.begin, range.size()), part, false, part);
 }
 
 Trainer::TrainedBatch Trainer::TrainOnBatch(int64_t rows, float gradient_scale, int64_t part,

@@ -76,6 +76,8 @@ class Trainer {
   StepResult Step();
   /// Puts the next batch where the network reads it. @return Its rows.
   int64_t UploadNextBatch();
+  /// The gradient becomes the sum over the step's batches, of which it is the last one's.
+  void AddAccumulated(const Range& range);
   TrainedBatch TrainOnBatch(int64_t rows, float gradient_scale, int64_t part, StepResult& result);
   /// @throws Error if it is not finite.
   void ReadLoss(const TrainedBatch& batch, StepResult& result);
@@ -106,6 +108,8 @@ class Trainer {
   Network network_, test_network_;
   Buffer norm_, clip_scale_;               // one number each
   Buffer accumulated_;                     // --grad-accum-steps
+  bool averages_early_ = false;            // this batch's gradients, as they become final
+  bool accumulates_ = false;               // and there have been other batches this step
   Buffer average_values_, average_state_;  // --model-ema
   Buffer own_state_;                       // this rank's statistics while others take their place
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0;

@@ -3,11 +3,16 @@
 #include <cudnn_frontend.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <source_location>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/plan_tuner.h"
+#include "kernels/device.h"
 #include "kernels/error.h"
 
 namespace thinwire::cuda {
@@ -81,7 +86,7 @@ class Plan : public ConvolutionPlan {
       if (!numerics.tf32) unwanted.push_back(frontend::NumericalNote_t::TENSOR_CORE);
     }
     graph_.deselect_numeric_notes(unwanted);
-    chosen_ = BuildFirst();
+    chosen_ = Choose(cudnn == nullptr ? nullptr : cudnn->tuner(), shape, numerics);
     Check("get_workspace_size", graph_.get_workspace_size_plan_at_index(chosen_, workspace_bytes_));
     Check("get_plan_name", graph_.get_plan_name_at_index(chosen_, name_));
     uses_tensor_cores_ = HasNote(frontend::NumericalNote_t::TENSOR_CORE);
@@ -100,6 +105,39 @@ class Plan : public ConvolutionPlan {
   }
 
  private:
+  /// Builds the plan that the tuner finds best, or else the first.
+  int64_t Choose(PlanTuner* tuner, const ConvolutionShape& s, const ConvolutionNumerics& numerics) {
+    if (tuner == nullptr) return BuildFirst();
+    PlanProposals proposals;
+    for (int64_t i = 0; i < candidates(); ++i) {
+      Check("get_plan_name", graph_.get_plan_name_at_index(i, proposals.names.emplace_back()));
+    }
+    proposals.build = [this](size_t i) {
+      return graph_.build_plan_at_index(static_cast<int64_t>(i)).is_good();
+    };
+    // Each as large as the largest, so that it does not matter which is which.
+    const int64_t elements = std::max({s.input_size(), s.filter_size(), s.output_size()});
+    std::array<Buffer, 4> memory;  // three operands and the workspace
+    proposals.run = [&](size_t i) {
+      const auto plan = static_cast<int64_t>(i);
+      int64_t workspace_bytes = 0;
+      Check("get_workspace_size", graph_.get_workspace_size_plan_at_index(plan, workspace_bytes));
+      const int64_t bytes = elements * SizeOf(numerics.type);
+      for (const auto& [buffer, needed] : {std::pair{&memory[0], bytes},
+                                           {&memory[1], bytes},
+                                           {&memory[2], bytes},
+                                           {&memory[3], workspace_bytes}}) {
+        if (buffer->bytes() < needed) *buffer = tuner->device().Allocate(needed);
+      }
+      std::unordered_map<int64_t, void*> operands = {
+          {kLeft, memory[0].data()}, {kRight, memory[1].data()}, {kResult, memory[2].data()}};
+      Check("execute", graph_.execute_plan_at_index(handle_, operands, memory[3].data(), plan));
+    };
+    const auto chosen =
+        tuner->Choose(fmt::format("cuDNN {}: {}", CudnnVersion(), description_), proposals);
+    return chosen ? static_cast<int64_t>(*chosen) : BuildFirst();
+  }
+
   /// Builds the first plan with the wanted numerics that can be built; its number.
   int64_t BuildFirst() {
     frontend::error_t status{frontend::error_code_t::HEURISTIC_QUERY_FAILED, "there is no plan"};
@@ -187,7 +225,7 @@ class Plan : public ConvolutionPlan {
 
 int64_t CudnnVersion() { return static_cast<int64_t>(cudnnGetVersion()); }
 
-Cudnn::Cudnn(const Queue& queue) {
+Cudnn::Cudnn(const Queue& queue, PlanTuner* tuner) : tuner_(tuner) {
   THINWIRE_CUDNN_CHECK(cudnnCreate(&handle_));
   THINWIRE_CUDNN_CHECK(cudnnSetStream(handle_, queue.stream));
 }

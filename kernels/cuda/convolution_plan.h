@@ -16,19 +16,24 @@ namespace thinwire::cuda {
 /// Of the library that runs, as cuDNN counts: 91900 is 9.19.0.
 int64_t CudnnVersion();
 
+class PlanTuner;
+
 /// A cuDNN handle whose work goes to one queue.
 class Cudnn {
  public:
+  /// @param tuner Chooses among its plans; null: the heuristics' first is taken. Outlives this.
   /// @throws Error if cuDNN does not start.
-  explicit Cudnn(const Queue& queue);
+  explicit Cudnn(const Queue& queue, PlanTuner* tuner = nullptr);
   ~Cudnn();
   Cudnn(const Cudnn&) = delete;
   Cudnn& operator=(const Cudnn&) = delete;
 
   cudnnContext* handle() const { return handle_; }
+  PlanTuner* tuner() const { return tuner_; }
 
  private:
   cudnnContext* handle_ = nullptr;
+  PlanTuner* const tuner_;
 };
 
 enum class ConvolutionDirection : uint8_t { kForward, kData, kWeights };

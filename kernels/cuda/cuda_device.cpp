@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "kernels/cuda/augmentation.h"
 #include "kernels/cuda/batch_norm.h"
@@ -14,10 +15,12 @@
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/pad_shortcut.h"
+#include "kernels/cuda/plan_tuner.h"
 #include "kernels/cuda/pooling.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/reductions.h"
 #include "kernels/cuda/regression.h"
+#include "kernels/cuda/side_queue.h"
 #include "kernels/cuda/step_recorder.h"
 #include "kernels/cuda/sums.h"
 #include "kernels/cuda/top_k.h"
@@ -36,6 +39,7 @@ class CudaDevice : public Device {
     cudaDeviceProp properties{};
     THINWIRE_CUDA_CHECK(cudaGetDeviceProperties(&properties, ordinal));
     queue_.multiprocessors = properties.multiProcessorCount;
+    gpu_name_ = fmt::format("{} of {} multiprocessors", properties.name, queue_.multiprocessors);
     description_ = fmt::format("{} (CUDA device {}), {} multiprocessors, {:.0f} GiB{}",
                                properties.name, ordinal, properties.multiProcessorCount,
                                static_cast<double>(properties.totalGlobalMem) / (1 << 30),
@@ -45,6 +49,7 @@ class CudaDevice : public Device {
     reduction_result_ = Allocate(sizeof(int64_t));
     halted_ = Allocate(sizeof(int));
     queue_.halted = static_cast<int*>(halted_.data());
+    queue_.side = &side_.emplace();
     recorder_.emplace(queue_);
     queue_.recorder = &*recorder_;
   }
@@ -58,6 +63,8 @@ class CudaDevice : public Device {
     reduction_result_ = Buffer();
     cudnn_.reset();
     cublas_.reset();
+    tuner_.reset();
+    side_.reset();
     cudaStreamDestroy(queue_.stream);
   }
 
@@ -76,12 +83,12 @@ class CudaDevice : public Device {
   View workspace() override { return workspace_.view(DataType::kUint8); }
 
   void CopyFromHost(const void* source, View destination) override {
-    recorder_->Flush();
+    Flush();
     CopyBytes(source, destination.data, destination.size * SizeOf(destination.type),
               cudaMemcpyHostToDevice);
   }
   void CopyToHost(ConstView source, void* destination) override {
-    recorder_->Flush();
+    Flush();
     CopyBytes(source.data, destination, source.size * SizeOf(source.type), cudaMemcpyDeviceToHost);
     Synchronize();
   }
@@ -96,12 +103,35 @@ class CudaDevice : public Device {
     cuda::Fill(queue_, destination.data, 0, destination.size * SizeOf(destination.type));
   }
   void Synchronize() override {
+    JoinSideWork();
     recorder_->Flush();
     THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream));
   }
   void StartRecording() override { recorder_->Start(); }
-  void StopRecording() override { recorder_->Stop(); }
-  void DropRecording() override { recorder_->Drop(); }
+  void StopRecording() override {
+    JoinSideWork();
+    recorder_->Stop();
+  }
+  void DropRecording() override {
+    side_->Return();
+    side_works_ = false;
+    recorder_->Drop();
+  }
+
+  void StartSideWork() override {
+    cuda::Enqueue(
+        queue_, [this] { side_->Fork(queue_.stream); }, "fork");
+    side_works_ = true;
+  }
+  void StopSideWork() override {
+    cuda::Enqueue(
+        queue_, [this] { side_->Return(); }, "return");
+  }
+  void JoinSideWork() override {
+    if (!std::exchange(side_works_, false)) return;
+    cuda::Enqueue(
+        queue_, [this] { side_->Join(queue_.stream); }, "join");
+  }
   void SetProfiling(bool on) override {
     MakeCurrent();
     Synchronize();
@@ -110,12 +140,12 @@ class CudaDevice : public Device {
 
   std::unique_ptr<Convolution> MakeConvolution(const ConvolutionShape& shape) override {
     MakeCurrent();
-    if (!cudnn_) cudnn_.emplace(queue_);
+    if (!cudnn_) cudnn_.emplace(queue_, tuner());
     return MakeCudaConvolution(*this, queue_, *cudnn_, shape, options_);
   }
   std::unique_ptr<Linear> MakeLinear(const LinearShape& shape) override {
     MakeCurrent();
-    if (!cublas_) cublas_.emplace();
+    if (!cublas_) cublas_.emplace(tuner());
     return MakeCudaLinear(*this, queue_, *cublas_, shape, options_);
   }
   std::unique_ptr<BatchNorm> MakeBatchNorm(const BatchNormShape& shape) override {
@@ -219,8 +249,21 @@ class CudaDevice : public Device {
 
   void CopyBytes(const void* source, void* destination, int64_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
-    THINWIRE_CUDA_CHECK(
-        cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind, queue_.stream));
+    THINWIRE_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes), kind,
+                                        queue_.current_stream()));
+  }
+  /// Null unless plans are to be tuned.
+  cuda::PlanTuner* tuner() {
+    if (options_.autotune && !tuner_) {
+      tuner_.emplace(*this, queue_, gpu_name_, options_.plan_cache);
+    }
+    return tuner_ ? &*tuner_ : nullptr;
+  }
+  /// Before the host waits for something, or brings something: what is put off is enqueued, and a
+  /// graph has to end where it began, on one stream.
+  void Flush() {
+    if (recorder_->on()) JoinSideWork();
+    recorder_->Flush();
   }
 
   void* AllocateMemory(int64_t bytes) override {
@@ -248,7 +291,11 @@ class CudaDevice : public Device {
 
   GpuOptions options_;
   cuda::Queue queue_;
+  std::optional<cuda::SideQueue> side_;
+  bool side_works_ = false;  // and has not been joined
   std::optional<cuda::StepRecorder> recorder_;
+  std::string gpu_name_;
+  std::optional<cuda::PlanTuner> tuner_;
   std::optional<cuda::Cudnn> cudnn_;  // loading them takes a while, and not all need them
   std::optional<cuda::Cublas> cublas_;
   std::string description_;

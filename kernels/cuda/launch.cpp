@@ -15,7 +15,7 @@ void LaunchKernel(const char* name, const Queue& queue, const Grid& grid, const 
   configuration.gridDim = dim3(static_cast<unsigned>(grid.blocks));
   configuration.blockDim = dim3(static_cast<unsigned>(grid.threads));
   configuration.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
-  configuration.stream = queue.stream;
+  configuration.stream = queue.current_stream();
   std::vector<void*> values;
   for (const KernelArgument& argument : arguments) values.push_back(argument.value);
   Check(cudaLaunchKernelExC(&configuration, kernel, values.data()), name, __FILE__, __LINE__);
@@ -30,7 +30,8 @@ void Record(const Queue& queue, std::string key, std::function<void()> call) {
 void Fill(const Queue& queue, void* memory, int value, int64_t bytes) {
   if (bytes == 0) return;
   const auto fill = [=] {
-    THINWIRE_CUDA_CHECK(cudaMemsetAsync(memory, value, static_cast<size_t>(bytes), queue.stream));
+    THINWIRE_CUDA_CHECK(
+        cudaMemsetAsync(memory, value, static_cast<size_t>(bytes), queue.current_stream()));
   };
   Enqueue(queue, fill, "fill", memory, value, bytes);
 }

@@ -3,11 +3,15 @@
 #include <cublasLt.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <span>
 
 #include "kernels/cuda/bias.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/plan_tuner.h"
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
 
@@ -39,7 +43,7 @@ class MatrixProduct {
   MatrixProduct(Device& device, const Queue& queue, const Cublas& cublas, const Matrix& left,
                 const Matrix& right, bool bias, const ProductTypes& types,
                 const GpuOptions& options)
-      : device_(device), queue_(queue), handle_(cublas.handle()) {
+      : device_(device), queue_(queue), handle_(cublas.handle()), bias_(bias) {
     const bool float32 = types.factors == DataType::kFloat32;
     const int64_t rows = left.transposed ? left.columns : left.rows;
     const int64_t columns = right.transposed ? right.rows : right.columns;
@@ -72,10 +76,11 @@ class MatrixProduct {
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(attribute, uint32_t{16});
     }
-    cublasLtMatmulHeuristicResult_t found{};
+    std::array<cublasLtMatmulHeuristicResult_t, kMostAlgorithms> found{};
     int count = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        handle_, product_, left_, right_, result_, result_, preference, 1, &found, &count);
+        handle_, product_, left_, right_, result_, result_, preference,
+        cublas.tuner() == nullptr ? 1 : kMostAlgorithms, found.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) {
       throw Error(fmt::format("cuBLASLt knows no way to multiply {}x{} by {}x{}", left.rows,
@@ -83,8 +88,20 @@ class MatrixProduct {
                   "");
     }
     THINWIRE_CUBLAS_CHECK(status);
-    algorithm_ = found.algo;
-    workspace_bytes_ = found.workspaceSize;
+    size_t chosen = 0;
+    if (cublas.tuner() != nullptr) {
+      const char* const factors = !float32 ? "bf16" : options.tf32 ? "TF32" : "float32";
+      const char* const sums = types.result == DataType::kBFloat16 ? "bf16" : "float32";
+      chosen =
+          Choose(*cublas.tuner(), {found.data(), static_cast<size_t>(count)},
+                 fmt::format("cuBLASLt {}: {} product {}x{}{} by {}x{}{} in {}{}",
+                             cublasLtGetVersion(), factors, left.rows, left.columns,
+                             left.transposed ? " transposed" : "", right.rows, right.columns,
+                             right.transposed ? " transposed" : "", sums, bias ? " with bias" : ""),
+                 std::max({left.rows * left.columns, right.rows * right.columns, rows * columns}));
+    }
+    algorithm_ = found[chosen].algo;
+    workspace_bytes_ = found[chosen].workspaceSize;
     device.ReserveWorkspace(static_cast<int64_t>(workspace_bytes_));
   }
 
@@ -101,17 +118,52 @@ class MatrixProduct {
     const TraceRange range(TraceCategory::kKernel, "matrix_product");
     void* const workspace = device_.workspace().data;
     const auto multiply = [=, this] {
-      if (bias) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
-      const float one = 1, zero = 0;
-      THINWIRE_CUBLAS_CHECK(cublasLtMatmul(
-          handle_, product_, &one, left.data, left_, right.data, right_, &zero, result.data,
-          result_, result.data, result_, &algorithm_, workspace, workspace_bytes_, queue_.stream));
+      Multiply(left.data, right.data, bias.data, result.data, algorithm_, workspace,
+               workspace_bytes_);
     };
     Enqueue(queue_, multiply, "matrix_product", product_, left.data, right.data, bias.data,
             result.data, workspace);
   }
 
  private:
+  static constexpr int kMostAlgorithms = 8;
+
+  /// The number of the algorithm that the tuner finds best, or else the first. Algorithms are told
+  /// by cuBLASLt's own bytes of them, and only those that it proposes now are used.
+  /// @param elements Of the largest operand.
+  size_t Choose(PlanTuner& tuner, std::span<const cublasLtMatmulHeuristicResult_t> found,
+                const std::string& what, int64_t elements) {
+    PlanProposals proposals;
+    for (const cublasLtMatmulHeuristicResult_t& result : found) {
+      std::string& name = proposals.names.emplace_back();
+      for (const uint64_t word : result.algo.data) name += fmt::format("{:016x}", word);
+    }
+    proposals.build = [](size_t) { return true; };
+    std::array<Buffer, 5> memory;  // left, right, bias, result, and the workspace
+    proposals.run = [&](size_t i) {
+      for (Buffer& buffer : std::span(memory).first(4)) {
+        if (!buffer) buffer = tuner.device().Allocate(elements * SizeOf(DataType::kFloat32));
+      }
+      Buffer& workspace = memory[4];
+      const size_t workspace_bytes = found[i].workspaceSize;
+      if (workspace.bytes() < static_cast<int64_t>(workspace_bytes)) {
+        workspace = tuner.device().Allocate(static_cast<int64_t>(workspace_bytes));
+      }
+      Multiply(memory[0].data(), memory[1].data(), memory[2].data(), memory[3].data(),
+               found[i].algo, workspace.data(), workspace_bytes);
+    };
+    return tuner.Choose(what, proposals).value_or(0);
+  }
+
+  void Multiply(const void* left, const void* right, const void* bias, void* result,
+                const cublasLtMatmulAlgo_t& algorithm, void* workspace, size_t workspace_bytes) {
+    if (bias_) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    const float one = 1, zero = 0;
+    THINWIRE_CUBLAS_CHECK(cublasLtMatmul(handle_, product_, &one, left, left_, right, right_, &zero,
+                                         result, result_, result, result_, &algorithm, workspace,
+                                         workspace_bytes, queue_.stream));
+  }
+
   template <typename T>
   void Set(cublasLtMatmulDescAttributes_t attribute, T value) {
     THINWIRE_CUBLAS_CHECK(
@@ -126,6 +178,7 @@ class MatrixProduct {
   Device& device_;
   Queue queue_;
   cublasLtHandle_t handle_;
+  bool bias_;
   cublasLtMatmulDesc_t product_ = nullptr;
   cublasLtMatrixLayout_t left_ = nullptr, right_ = nullptr, result_ = nullptr;
   cublasLtMatmulAlgo_t algorithm_{};
@@ -184,7 +237,9 @@ class CudaLinear : public Linear {
 
 }  // namespace
 
-Cublas::Cublas() { THINWIRE_CUBLAS_CHECK(cublasLtCreate(&handle_)); }
+Cublas::Cublas(PlanTuner* tuner) : tuner_(tuner) {
+  THINWIRE_CUBLAS_CHECK(cublasLtCreate(&handle_));
+}
 
 Cublas::~Cublas() { cublasLtDestroy(handle_); }
 

@@ -12,19 +12,25 @@ namespace thinwire {
 
 namespace cuda {
 
+class PlanTuner;
+
 /// A cuBLASLt handle.
 class Cublas {
  public:
+  /// @param tuner Chooses among its algorithms; null: the heuristics' first is taken. Outlives
+  /// this.
   /// @throws Error if cuBLASLt does not start.
-  Cublas();
+  explicit Cublas(PlanTuner* tuner = nullptr);
   ~Cublas();
   Cublas(const Cublas&) = delete;
   Cublas& operator=(const Cublas&) = delete;
 
   cublasLtContext* handle() const { return handle_; }
+  PlanTuner* tuner() const { return tuner_; }
 
  private:
   cublasLtContext* handle_ = nullptr;
+  PlanTuner* const tuner_;
 };
 
 }  // namespace cuda

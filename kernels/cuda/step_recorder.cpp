@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/side_queue.h"
 #include "kernels/trace_range.h"
 
 namespace thinwire::cuda {
@@ -86,6 +87,7 @@ void StepRecorder::Flush() {
     StepRecorder& recorder;
     const bool on = std::exchange(recorder.on_, false);  // while work is enqueued
     ~Cleared() {
+      if (recorder.queue_.side != nullptr) recorder.queue_.side->Return();
       recorder.Clear();
       recorder.on_ = on;
     }

@@ -1,6 +1,8 @@
 // Work that is put off and replayed does what it does at once.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "kernels/finite_checks.h"
 #include "tests/device_test.h"
 
@@ -95,6 +97,57 @@ TEST(CudaRecordingTest, KeepsMemoryUntilItsWorkIsEnqueued) {
   const Buffer other = device->Allocate(kSize * 4);
   recording.Stop();
   EXPECT_EQ(y.Read(), values);
+}
+
+// x becomes 2 x + 3 x in each step, with 2 x by way of the second queue.
+TEST(CudaSideWorkTest, FollowsWhatWasEnqueuedBeforeAndPrecedesTheJoin) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  constexpr int kSteps = 6;
+  for (const bool record : {false, true}) {
+    for (const bool by_waiting : {false, true}) {
+      const std::vector<float> start(kSize, 1);
+      const TestBuffer<float> x(*device, start), twice(*device, kSize), copy(*device, kSize),
+          thrice(*device, kSize);
+      for (int step = 0; step < kSteps; ++step) {
+        Recording recording(*device, record);
+        device->Scale(x, 2, twice);
+        {
+          const SideWork side(*device);
+          device->Zero(copy);
+          device->SumParts(twice, 1, copy);
+        }
+        for (int i = 0; i < 8; ++i) device->Scale(x, 3, thrice);  // a graph's worth of work
+        if (by_waiting) {
+          device->Synchronize();
+          EXPECT_EQ(copy.Read()[0], 2 * std::pow(5, step));
+        } else {
+          device->JoinSideWork();
+        }
+        device->Add(copy, thrice, false, x);
+        recording.Stop();
+      }
+      EXPECT_EQ(x.Read(), std::vector<float>(kSize, std::pow(5.0f, kSteps)));
+    }
+  }
+}
+
+// What is left unjoined is waited for at the end, or forgotten with all that was put off.
+TEST(CudaSideWorkTest, EndsWithTheRecording) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  const std::vector<float> values = RandomNormal(kSize, 1);
+  const TestBuffer<float> x(*device, values), y(*device, kSize);
+  for (const bool drop : {true, false}) {
+    Recording recording(*device, true);
+    {
+      const SideWork side(*device);
+      device->Copy(x, y);
+    }
+    if (!drop) recording.Stop();
+    if (drop) device->DropRecording();
+    EXPECT_EQ(y.Read(), drop ? std::vector<float>(kSize) : values);
+  }
 }
 
 TEST(FiniteChecksTest, KeepParametersUntilTheyAreRead) {

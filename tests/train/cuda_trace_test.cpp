@@ -1,6 +1,8 @@
 // What a profiler sees of a run: steps, phases, layers and kernels, and when to record.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <sstream>
@@ -11,6 +13,8 @@
 
 namespace thinwire {
 namespace {
+
+namespace fs = std::filesystem;
 
 /// A range and those within it.
 struct Range {
@@ -205,6 +209,31 @@ TEST_F(CudaTraceTest, EachRankHasRangesOfItsOwn) {
   }
   EXPECT_EQ(trace.starts, 1);
   EXPECT_EQ(trace.stops, 0) << "the run ends before the last of the steps";
+}
+
+// The mean of the last layers' gradients is enqueued before the first layers' backward pass.
+TEST_F(CudaTraceTest, AveragesGradientsBesideTheBackwardPass) {
+  if (CudaDeviceCount() < 2) GTEST_SKIP() << "fewer than 2 GPUs: " << kNoGpu;
+  const auto is_average = [](const Range& range) { return range.name == "sum_parts"; };
+  for (const bool beside : {true, false}) {
+    const Trace trace = Run(
+        "cuda", "lenet", {"--opt", "sgd", "--gpus", "0,1", "--bucket-mib", beside ? "0.05" : "0"});
+    fs::remove_all(folder_ / "run");
+    EXPECT_EQ(trace.threads.size(), 2u);
+    for (const auto& [thread, root] : trace.threads) {
+      for (const Range& step : root.Of("step")) {
+        ExpectLayersInOrder(step, "lenet");
+        const std::vector<Range>& within = step.At("backward").within;
+        const auto first = std::find_if(within.begin(), within.end(), is_average);
+        EXPECT_EQ(first != within.end(), beside);
+        const auto later = std::count_if(
+            first, within.end(), [](const Range& range) { return range.category == "layer"; });
+        if (beside) {
+          EXPECT_GE(later, 3) << "the first layers' backward passes";
+        }
+      }
+    }
+  }
 }
 
 // The CPU's kernels show in other profilers.
