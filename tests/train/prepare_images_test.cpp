@@ -1,8 +1,8 @@
 // thinwire prepare imagenet, and runs on what it packs.
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 
