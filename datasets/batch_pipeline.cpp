@@ -171,7 +171,7 @@ BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& o
     slot.rows.reserve(static_cast<size_t>(options.batch_size));
     slot.labels.resize(static_cast<size_t>(options.batch_size));
     const auto size = static_cast<size_t>(options.batch_size * image_size);
-    if (options.deliver_bytes) {
+    if (this->options.deliver_bytes) {  // those asked for need not be
       slot.bytes.resize(size);
       slot.augmentations.resize(slot.labels.size());
     } else {
