@@ -5,6 +5,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/bfloat16.h"
+
 namespace thinwire {
 namespace {
 
@@ -20,14 +22,29 @@ void CheckPadding(const ParameterArena& arena) {
   }
 }
 
+/// float32 arenas have a copy in bfloat16.
+void CheckCopy(const ParameterArena& arena, const std::string& what) {
+  if (!arena.bfloat16_values()) return;
+  const std::vector<double> values = Values(arena);
+  std::vector<BFloat16> copy(values.size());
+  arena.device().CopyToHost(arena.bfloat16_values(), copy.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (copy[i] == ToBFloat16(static_cast<float>(values[i]))) continue;
+    throw std::runtime_error(
+        fmt::format("{}: the copy of element {}, {}, is {}", what, i, values[i], ToFloat(copy[i])));
+  }
+}
+
 }  // namespace
 
 std::vector<double> TrainReplicas(const MethodCase& method, const std::string& server,
                                   DataType type, int64_t steps, Device& device,
                                   Communicator& communicator,
                                   const std::vector<TensorSpec>& specs) {
-  ParameterArena arena(device, specs, type);
+  ParameterArena arena(device, specs, type,
+                       type == DataType::kFloat32 ? DataType::kBFloat16 : DataType::kFloat32);
   SetStart(arena);
+  arena.RoundValues();
   OptimizerOptions options = method.options;
   options.server = server;
   const auto optimizer = MakeOptimizer(options, arena, communicator);
@@ -44,6 +61,8 @@ std::vector<double> TrainReplicas(const MethodCase& method, const std::string& s
                       "step {}",
                       method.label, server, communicator.size(), rank, step + 1));
     }
+    CheckCopy(arena, fmt::format("{}, {}, {} ranks, step {}", method.label, server,
+                                 communicator.size(), step + 1));
   }
   CheckPadding(arena);
   return Values(arena);

@@ -1,5 +1,7 @@
 #include "train/batch_upload.h"
 
+#include <algorithm>
+
 #include "datasets/shapes.h"
 #include "layers/layer_graph.h"
 #include "models/models.h"
@@ -10,10 +12,13 @@ namespace {
 
 /// What a network of `batch_size` images reads of each batch of two epochs.
 std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
-                                       PipelineOptions options) {
+                                       PipelineOptions options,
+                                       DataType activations = DataType::kFloat32) {
   const LayerGraph graph = BuildModel("resnet20", {});
-  ParameterArena arena(device, graph.tensor_specs());
-  Network network(graph, arena, {.batch_size = options.batch_size, .training = false});
+  ParameterArena arena(device, graph.tensor_specs(), DataType::kFloat32, activations);
+  Network network(
+      graph, arena,
+      {.batch_size = options.batch_size, .training = false, .activations = activations});
   BatchPipeline pipeline(dataset, options);
   BatchUpload upload(device, pipeline);
   std::vector<std::vector<float>> inputs;
@@ -23,7 +28,13 @@ std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
     EXPECT_EQ(batch.images.empty(), options.deliver_bytes);
     upload(batch, network);
     std::vector<float> input(static_cast<size_t>(network.images().size));
-    device.CopyToHost(network.images(), input.data());
+    if (activations == DataType::kBFloat16) {
+      std::vector<BFloat16> rounded(input.size());
+      device.CopyToHost(network.images(), rounded.data());
+      std::transform(rounded.begin(), rounded.end(), input.begin(), ToFloat);
+    } else {
+      device.CopyToHost(network.images(), input.data());
+    }
     std::vector<int32_t> labels(static_cast<size_t>(network.labels().size));
     device.CopyToHost(network.labels(), labels.data());
     EXPECT_EQ(labels, std::vector<int32_t>(batch.labels.begin(), batch.labels.end()));
@@ -47,6 +58,13 @@ TEST(BatchUpload, BytesBecomeTheSameImagesOnTheDevice) {
   ASSERT_EQ(inputs.size(), 8u);
   EXPECT_EQ(inputs, expected);
   EXPECT_NE(inputs[0], inputs[4]);  // another epoch
+
+  std::vector<std::vector<float>> rounded;
+  for (const auto& input : expected) rounded.push_back(RoundTo(DataType::kBFloat16, input));
+  for (const bool bytes : {false, true}) {
+    options.deliver_bytes = bytes;
+    EXPECT_EQ(Inputs(*device, dataset, options, DataType::kBFloat16), rounded) << bytes;
+  }
 }
 
 }  // namespace
