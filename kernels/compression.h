@@ -63,7 +63,9 @@ struct SignMessage {
 
 /// The passes of the scaled sign. Each reads and writes every operand once. `sums` receives, a
 /// group, the float64 sum of |v| (or of v² for kRootMeanSquare) over this part of it, the same for
-/// any number of threads; a NaN or Inf in v makes its sum NaN or Inf.
+/// any number of threads; a NaN or Inf in v makes its sum NaN or Inf. The first three also write
+/// `scales`, unless absent: Scales(sums), for where this is all of each group. They may be what
+/// pending scales are.
 ///
 /// States are updated lazily, since the scale of a message is known only after the pass that packs
 /// it: a pass takes the last message as `pending` (views absent: none) and applies it first.
@@ -72,14 +74,14 @@ class SignCompression {
   virtual ~SignCompression() = default;
 
   /// bits = sign(input).
-  virtual void Pack(const CompressionInput& input, View bits, View sums) = 0;
+  virtual void Pack(const CompressionInput& input, View bits, View sums, View scales = {}) = 0;
   /// Markov: state += pending; bits = sign(input - state). `bits` may be pending's own.
   virtual void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
-                              View bits, View sums) = 0;
+                              View bits, View sums, View scales = {}) = 0;
   /// Error feedback: error holds the last p; p = (error - pending_scales * sign(error)) + input;
   /// error = p; bits = sign(p). Absent scales: error is the error itself.
   virtual void PackSum(const CompressionInput& input, ConstView pending_scales, View error,
-                       View bits, View sums) = 0;
+                       View bits, View sums, View scales = {}) = 0;
   /// The server's forms of the two above, input = mean of the workers' messages, decoded and added
   /// in their order. PackMeanDifference: estimate += mean; bits = sign(estimate - target).
   virtual void PackMeanDifference(std::span<const SignMessage> messages, View estimate,

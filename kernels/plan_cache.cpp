@@ -152,11 +152,11 @@ void PlanCache::Load() {
   if (!std::filesystem::is_regular_file(path_, error)) return GiveUp("read", EISDIR);
   std::ifstream file(path_, std::ios::binary);
   if (!file) return GiveUp("read", errno);
-  std::string text(kLargestFile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
+  std::ostringstream text;
+  const bool small = std::filesystem::file_size(path_, error) <= kLargestFile && !error;
+  if (small) text << file.rdbuf();
   Entries stored;
-  if (text.size() <= kLargestFile && Parse(text, stored)) {
+  if (small && Parse(text.str(), stored)) {
     for (auto& [key, choice] : stored) entries_[key] = std::move(choice);
     return;
   }

@@ -150,14 +150,14 @@ class SignUplink : public Uplink {
   }
 
   void Send(const CompressionInput& v) override {
-    Pack([&] { signs_.compression->Pack(v, signs_.bits, signs_.sums); });
+    Pack([&] { signs_.compression->Pack(v, signs_.bits, signs_.sums, Scales()); });
   }
 
   void SendDifference(const CompressionInput& v, View state) override {
     Pack([&] {
       const SignMessage pending = markov_state_ ? signs_.message() : SignMessage{};
       markov_state_ = {};
-      signs_.compression->PackDifference(v, pending, state, signs_.bits, signs_.sums);
+      signs_.compression->PackDifference(v, pending, state, signs_.bits, signs_.sums, Scales());
     });
     markov_state_ = state;
   }
@@ -166,7 +166,7 @@ class SignUplink : public Uplink {
     Pack([&] {
       const ConstView pending = error_ ? signs_.scales : View{};
       error_ = {};
-      signs_.compression->PackSum(v, pending, error, signs_.bits, signs_.sums);
+      signs_.compression->PackSum(v, pending, error, signs_.bits, signs_.sums, Scales());
     });
     error_ = error;
   }
@@ -195,13 +195,15 @@ class SignUplink : public Uplink {
     return shards_[static_cast<size_t>(context_.communicator.rank())];
   }
 
+  /// Where a message's scales go.
+  View Scales() const { return scaled_ ? signs_.scales : View{}; }
+
   template <typename Function>
   void Pack(const Function& pack) {
     {
       PhaseTimer timer(context_.costs.compress);
       pack();
       context_.checks.Check(signs_.sums, [this](int64_t) { ThrowNonFiniteGradient(context_); });
-      if (scaled_) signs_.compression->Scales(signs_.sums, signs_.scales);
     }
     Exchange();
   }
@@ -376,7 +378,19 @@ class SignDownlink : public Downlink {
     const View all = all_sums_.view(DataType::kFloat64);
     context_.communicator.AllGather(own_.sums, all, sum_counts_, Purpose::kDownlink);
     CheckSums(all);
-    // In rank order, each rank's to those of its groups.
+    received_.compression->Scales(AddUp(all), received_.scales);
+  }
+
+  /// The sums of the groups: in rank order, each rank's to those of its groups.
+  ConstView AddUp(ConstView all) {
+    const int64_t groups = whole_.groups();
+    const auto has_all = [&](const ShardShape& shard) { return shard.sent_groups == groups; };
+    // One server for all, or a part of every group in each shard: of one scale, always.
+    if (all.size == groups) return all.Slice(0, groups);
+    if (std::all_of(shards_.begin(), shards_.end(), has_all)) {
+      device().SumParts(all, 1, received_.sums);
+      return received_.sums;
+    }
     device().Zero(received_.sums);
     int64_t start = 0;
     for (const ShardShape& shard : shards_) {
@@ -384,7 +398,7 @@ class SignDownlink : public Downlink {
                         received_.sums.Slice(shard.first_group, shard.sent_groups));
       start += shard.sent_groups;
     }
-    received_.compression->Scales(received_.sums, received_.scales);
+    return received_.sums;
   }
 
   void CheckSums(View all) {

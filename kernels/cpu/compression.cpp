@@ -24,22 +24,25 @@ class CpuSignCompression : public SignCompression {
   explicit CpuSignCompression(const SignShape& shape)
       : shape_(shape), cut_(shape), piece_sums_(pieces().items.size()) {}
 
-  void Pack(const CompressionInput& input, View bits, View sums) override {
+  void Pack(const CompressionInput& input, View bits, View sums, View scales) override {
     cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input)};
     PackEach(Kernels().pack, a, {}, bits, sums);
+    if (scales) Scales(sums, scales);
   }
 
   void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
-                      View bits, View sums) override {
+                      View bits, View sums, View scales) override {
     cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input), .state = state.as<T>()};
     a.pending.words = pending.bits.as<uint32_t>();
     PackEach(Kernels().pack_difference, a, pending.scales, bits, sums);
+    if (scales) Scales(sums, scales);
   }
 
   void PackSum(const CompressionInput& input, ConstView pending_scales, View error, View bits,
-               View sums) override {
+               View sums, View scales) override {
     cpu::PackArguments<T> a{.input = cpu::ArgumentsOf<T>(input), .state = error.as<T>()};
     PackEach(Kernels().pack_sum, a, pending_scales, bits, sums);
+    if (scales) Scales(sums, scales);
   }
 
   void PackMeanDifference(std::span<const SignMessage> messages, View estimate, ConstView target,

@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kResidentWarps = 64;  // of a multiprocessor
 constexpr int kMostPartBits = 3;
+constexpr int64_t kFewGroups = 128;  // that one block sums up sooner than another launch begins
 static_assert(sum_tree::kPiece % ((kWarp * kNeighbours) << kMostPartBits) == 0);
 static_assert(sum_tree::kLanes == kWarp && sum_tree::kRow == kWarp && sum_tree::kGroups == 4);
 
@@ -94,56 +95,92 @@ __device__ double PackPart(const SignPiece& piece, const Source& source, const P
   return total;
 }
 
-/// A warp a piece; then, a thread an item, the bits of padding.
-template <typename T, typename Source, typename Pass>
-__global__ void __launch_bounds__(kThreads)
-    PackKernel(PlannedPieces plan, Source source, Pass pass, bool squares, uint32_t* bits) {
-  const int64_t threads = int64_t{gridDim.x} * kThreads;
-  const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  for (int64_t p = thread / kWarp; p < plan.piece_count; p += threads / kWarp) {
-    const SignPiece piece = plan.pieces[p];
-    const bool whole = piece.begin % 32 == 0 && piece.end % 32 == 0;
-    const double sum = whole ? PackWords<T>(piece, source, pass, squares, bits)
-                             : PackPart<T>(piece, source, pass, squares, bits);
-    if (threadIdx.x % kWarp == 0) plan.piece_sums[p] = sum;
-  }
-  for (int64_t p = thread; p < plan.padded_count; p += threads) {
-    const PaddedWords padded = plan.padded[p];
-    for (int64_t w = padded.begin; w < padded.end; ++w) atomicAnd(&bits[w], padded.mask);
-  }
-}
+/// What becomes of the pieces' sums.
+template <typename T>
+struct GroupResults {
+  double* sums;
+  T* scales;             // or null
+  const int64_t* sizes;  // of the groups, in the whole vector
+  bool squares;          // the sums are of squares, a scale is a root
 
-/// A warp a group, which may be the whole vector: many loads are on their way at once.
-__global__ void __launch_bounds__(kThreads) GroupSumsKernel(PlannedPieces plan, double* sums) {
+  __device__ T Scale(double sum, int64_t group) const {
+    const double mean = sum / static_cast<double>(sizes[group]);
+    return static_cast<T>(squares ? sqrt(mean) : mean);
+  }
+};
+
+/// Warps `first`, `first` + `warps`, … take a group each, which may be the whole vector: many loads
+/// are on their way at once.
+template <typename T>
+__device__ void SumGroups(const PlannedPieces& plan, const GroupResults<T>& results, int64_t first,
+                          int64_t warps) {
   constexpr int kAhead = 16;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t warps = int64_t{gridDim.x} * kWarps;
-  for (int64_t group = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
-       group < plan.group_count; group += warps) {
+  const volatile double* const piece_sums = plan.piece_sums;
+  for (int64_t group = first; group < plan.group_count; group += warps) {
     const int64_t end = plan.first_pieces[group + 1];
     double sum = 0;
     for (int64_t p = plan.first_pieces[group] + lane; p < end; p += kWarp * kAhead) {
       double ahead[kAhead];
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        ahead[k] = p + k * kWarp < end ? plan.piece_sums[p + k * kWarp] : 0.0;
+        ahead[k] = p + k * kWarp < end ? piece_sums[p + k * kWarp] : 0.0;
       }
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) sum += ahead[k];  // no sum is -0: zeros change nothing
     }
     double total = 0;
     for (int from = 0; from < kWarp; ++from) total += __shfl_sync(kAllLanes, sum, from);
-    if (lane == 0) sums[group] = total;
+    if (lane == 0) {
+      results.sums[group] = total;
+      if (results.scales != nullptr) results.scales[group] = results.Scale(total, group);
+    }
   }
 }
 
+/// A warp a piece; then, a thread an item, the bits of padding. If the groups are few, the block
+/// that finishes last sums them up.
+template <typename T, typename Source, typename Pass>
+__global__ void __launch_bounds__(kThreads) PackKernel(PlannedPieces plan, Source source, Pass pass,
+                                                       GroupResults<T> results, uint32_t* bits) {
+  const int64_t threads = int64_t{gridDim.x} * kThreads;
+  const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  for (int64_t p = thread / kWarp; p < plan.piece_count; p += threads / kWarp) {
+    const SignPiece piece = plan.pieces[p];
+    const bool whole = piece.begin % 32 == 0 && piece.end % 32 == 0;
+    const double sum = whole ? PackWords<T>(piece, source, pass, results.squares, bits)
+                             : PackPart<T>(piece, source, pass, results.squares, bits);
+    if (threadIdx.x % kWarp == 0) plan.piece_sums[p] = sum;
+  }
+  for (int64_t p = thread; p < plan.padded_count; p += threads) {
+    const PaddedWords padded = plan.padded[p];
+    for (int64_t w = padded.begin; w < padded.end; ++w) atomicAnd(&bits[w], padded.mask);
+  }
+  if (plan.group_count > kFewGroups) return;
+  // All blocks have read what is pending once the last has finished: its scales may be overwritten.
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicAdd(plan.finished_blocks, 1u) == gridDim.x - 1;
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  SumGroups(plan, results, threadIdx.x / kWarp, kWarps);
+  if (threadIdx.x == 0) *plan.finished_blocks = 0;
+}
+
+/// Many groups: a warp a group.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    ScalesKernel(const double* sums, const int64_t* sizes, int64_t groups, bool root, T* scales) {
+    GroupSumsKernel(PlannedPieces plan, GroupResults<T> results) {
+  const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  SumGroups(plan, results, thread / kWarp, int64_t{gridDim.x} * kWarps);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) ScalesKernel(GroupResults<T> results, int64_t groups) {
   const int64_t group = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (group >= groups) return;
-  const double mean = sums[group] / static_cast<double>(sizes[group]);
-  scales[group] = static_cast<T>(root ? sqrt(mean) : mean);
+  if (group < groups) results.scales[group] = results.Scale(results.sums[group], group);
 }
 
 // What is done with the decoded elements from `i` on.
@@ -266,30 +303,30 @@ class CudaSignCompression : public SignCompression {
   CudaSignCompression(Device& device, const Queue& queue, const SignShape& shape)
       : queue_(queue), shape_(shape), plan_(device, shape) {}
 
-  void Pack(const CompressionInput& input, View bits, View sums) override {
+  void Pack(const CompressionInput& input, View bits, View sums, View scales) override {
     RunPack("pack", WorkerInput<T>{InputOf<T>(queue_, input)},
             PackInputPass<T>{{.aligned = AllAligned(input.values, input.parameters, input.added)}},
-            bits, sums);
+            bits, sums, scales);
   }
 
   void PackDifference(const CompressionInput& input, const SignMessage& pending, View state,
-                      View bits, View sums) override {
+                      View bits, View sums, View scales) override {
     RunPack("pack_difference", WorkerInput<T>{InputOf<T>(queue_, input)},
             PackDifferencePass<T>{
                 {.state = state.as<T>(),
                  .pending = MessageOf<T>(pending),
                  .aligned = AllAligned(input.values, input.parameters, input.added, state)}},
-            bits, sums);
+            bits, sums, scales);
   }
 
   void PackSum(const CompressionInput& input, ConstView pending_scales, View error, View bits,
-               View sums) override {
+               View sums, View scales) override {
     RunPack(
         "pack_sum", WorkerInput<T>{InputOf<T>(queue_, input)},
         PackSumPass<T>{{.state = error.as<T>(),
                         .pending = {nullptr, pending_scales.as<T>()},
                         .aligned = AllAligned(input.values, input.parameters, input.added, error)}},
-        bits, sums);
+        bits, sums, scales);
   }
 
   void PackMeanDifference(std::span<const SignMessage> messages, View estimate, ConstView target,
@@ -298,7 +335,7 @@ class CudaSignCompression : public SignCompression {
             PackEstimatePass<T>{{.state = estimate.as<T>(),
                                  .target = target.as<T>(),
                                  .aligned = AllAligned(estimate, target)}},
-            bits, sums);
+            bits, sums, {});
   }
 
   void PackMeanSum(std::span<const SignMessage> messages, ConstView pending_scales, View error,
@@ -307,14 +344,13 @@ class CudaSignCompression : public SignCompression {
             PackSumPass<T>{{.state = error.as<T>(),
                             .pending = {nullptr, pending_scales.as<T>()},
                             .aligned = AllAligned(error)}},
-            bits, sums);
+            bits, sums, {});
   }
 
   void Scales(ConstView sums, View scales) override {
     const int64_t groups = shape_.groups();
     Launch("scales", queue_, {.blocks = (groups + kThreads - 1) / kThreads, .threads = kThreads},
-           ScalesKernel<T>, sums.as<double>(), plan_.group_sizes(), groups,
-           shape_.scale == SignShape::Scale::kRootMeanSquare, scales.as<T>());
+           ScalesKernel<T>, ResultsIn(sums, scales), groups);
   }
 
   void Mean(std::span<const SignMessage> messages, bool add, View y) override {
@@ -361,16 +397,28 @@ class CudaSignCompression : public SignCompression {
     return mean;
   }
 
+  GroupResults<T> ResultsIn(ConstView sums, View scales) const {
+    return {.sums = const_cast<double*>(sums.as<double>()),
+            .scales = scales.as<T>(),
+            .sizes = plan_.group_sizes(),
+            .squares = shape_.scale == SignShape::Scale::kRootMeanSquare};
+  }
+
   template <typename Source, typename Pass>
-  void RunPack(const char* name, const Source& source, const Pass& pass, View bits, View sums) {
+  void RunPack(const char* name, const Source& source, const Pass& pass, View bits, View sums,
+               View scales) {
     const PlannedPieces pieces = plan_.pieces();
+    const GroupResults<T> results = ResultsIn(sums, scales);
     const int64_t threads = pieces.piece_count * kWarp;
     Grid grid =
         GridFor(queue_, threads > pieces.padded_count ? threads : pieces.padded_count, kThreads);
-    Launch(name, queue_, grid, PackKernel<T, Source, Pass>, pieces, source, pass,
-           shape_.scale == SignShape::Scale::kRootMeanSquare, bits.as<uint32_t>());
+    const bool few = pieces.group_count <= kFewGroups;
+    if (few && grid.blocks == 0 && pieces.group_count > 0) grid.blocks = 1;  // to write zeros
+    Launch(name, queue_, grid, PackKernel<T, Source, Pass>, pieces, source, pass, results,
+           bits.as<uint32_t>());
+    if (few) return;
     Launch("group_sums", queue_, GridFor(queue_, pieces.group_count * kWarp, kThreads),
-           GroupSumsKernel, pieces, sums.as<double>());
+           GroupSumsKernel<T>, pieces, results);
   }
 
   template <typename Pass>

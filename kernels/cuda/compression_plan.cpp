@@ -34,6 +34,7 @@ SignPlan::SignPlan(Device& device, const SignShape& shape) : group_count_(shape.
   padded_ = Upload(device, padded);
   first_pieces_ = Upload(device, first_pieces);
   group_sizes_ = Upload(device, shape.group_sizes);
+  finished_blocks_ = device.Allocate(sizeof(unsigned));
   piece_sums_ = device.Allocate(piece_count_ * static_cast<int64_t>(sizeof(double)));
 }
 
@@ -42,6 +43,7 @@ PlannedPieces SignPlan::pieces() const {
           .padded = static_cast<const PaddedWords*>(padded_.data()),
           .first_pieces = static_cast<const int64_t*>(first_pieces_.data()),
           .piece_sums = static_cast<double*>(piece_sums_.data()),
+          .finished_blocks = static_cast<unsigned*>(finished_blocks_.data()),
           .piece_count = piece_count_,
           .padded_count = padded_count_,
           .group_count = group_count_};

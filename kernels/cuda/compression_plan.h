@@ -15,6 +15,7 @@ struct PlannedPieces {
   const PaddedWords* padded;
   const int64_t* first_pieces;  // of each group, and the end
   double* piece_sums;
+  unsigned* finished_blocks;  // 0 between launches
   int64_t piece_count, padded_count, group_count;
 };
 
@@ -27,7 +28,7 @@ class SignPlan {
 
  private:
   int64_t piece_count_, padded_count_, group_count_;
-  Buffer pieces_, padded_, first_pieces_, group_sizes_, piece_sums_;
+  Buffer pieces_, padded_, first_pieces_, group_sizes_, piece_sums_, finished_blocks_;
 };
 
 /// @throws Error if a kernel cannot take so many workers' messages.

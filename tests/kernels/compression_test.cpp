@@ -14,8 +14,10 @@ TYPED_TEST(CompressionTest, Pack) {
     for (const reference::Input& wanted : Inputs(layout.shape.size)) {
       const TestInput<T> input(device, layout, wanted);
       const Output output(device, layout.shape);
-      compression.Pack(input, output.bits, output.sums);
+      const TestBuffer<T> scales(device, layout.shape.groups());
+      compression.Pack(input, output.bits, output.sums, scales);
       ExpectPacked(layout, output, input.expected);
+      ExpectExact(scales.Read(), reference::Scales(layout.shape, output.sums.Read()));
     }
   });
 }
@@ -36,11 +38,16 @@ TYPED_TEST(CompressionTest, PackDifference) {
               in_place ? Output(device, layout.shape, pending.bits) : Output(device, layout.shape);
           const SignMessage applied = {in_place ? output.bits.view() : message.bits.view(),
                                        message.scales.view()};
+          // The new scales may take the place of those that are pending.
+          const View scales = in_place ? message.scales.view() : View{};
           compression.PackDifference(input, has_pending ? applied : SignMessage{}, state,
-                                     output.bits, output.sums);
+                                     output.bits, output.sums, scales);
           const Values& expected = has_pending ? later : start;
           ExpectExact(state.Read(), WithPadding(layout, expected, kMark));
           ExpectPacked(layout, output, Plus(input.expected, expected, -1));
+          if (in_place) {
+            ExpectExact(message.scales.Read(), reference::Scales(layout.shape, output.sums.Read()));
+          }
         }
       }
     }
@@ -52,18 +59,19 @@ TYPED_TEST(CompressionTest, PackSum) {
   this->ForEachLayout([&]<typename T>(const Layout& layout, SignCompression& compression) {
     const Values start = Quarters(layout.shape.size, 3);
     const Values scales = RandomMessage(layout, 5, true).scales;
-    const TestBuffer<T> device_scales(device, As<T>(scales));
     for (const reference::Input& wanted : Inputs(layout.shape.size)) {
       const TestInput<T> input(device, layout, wanted);
       for (const bool has_pending : {false, true}) {
+        const TestBuffer<T> device_scales(device, As<T>(scales));
         const TestBuffer<T> error(device, As<T>(WithPadding(layout, start, kMark)), 3);
         const Output output(device, layout.shape);
         compression.PackSum(input, has_pending ? ConstView(device_scales) : ConstView{}, error,
-                            output.bits, output.sums);
+                            output.bits, output.sums, device_scales);
         const Values settled = has_pending ? reference::Settle(layout.shape, scales, start) : start;
         const Values p = Plus(input.expected, settled);
         ExpectExact(error.Read(), WithPadding(layout, p, kMark));
         ExpectPacked(layout, output, p);
+        ExpectExact(device_scales.Read(), reference::Scales(layout.shape, output.sums.Read()));
       }
     }
   });

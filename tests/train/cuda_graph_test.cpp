@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "kernels/device.h"
@@ -98,13 +99,20 @@ class CudaGraphTest : public RunTest,
   }
 
   /// The calls of each rank in one step of a run's later ones.
-  std::map<std::string, double> CallsOfStep(const std::string& graph) {
+  std::map<std::string, double> CallsOfStep(const std::string& graph, const Arguments& more = {}) {
     constexpr int kFirst = 6, kSteps = 4;
     std::map<std::string, double> of_step;
     for (const int steps : {kFirst, kFirst + kSteps}) {
-      const Arguments run =
-          GpuRun("run", {"--cuda-graph", graph, "--max-steps", std::to_string(steps),
-                         "--log-interval", "100", "--replica-check-interval", "0"});
+      Arguments all = {"--cuda-graph",
+                       graph,
+                       "--max-steps",
+                       std::to_string(steps),
+                       "--log-interval",
+                       "100",
+                       "--replica-check-interval",
+                       "0"};
+      all.insert(all.end(), more.begin(), more.end());
+      const Arguments run = GpuRun("run", all);
       for (const auto& [call, count] : Calls(run)) {
         of_step[call] += static_cast<double>(steps == kFirst ? -count : count) / kSteps / gpus();
       }
@@ -160,6 +168,18 @@ TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
   EXPECT_EQ(calls["cudaGraphLaunch"], 0);
   EXPECT_GT(calls["cudaLaunchKernelExC"], 0);
   EXPECT_EQ(calls["cudaStreamSynchronize"], 2);
+}
+
+// Convolutions are cuDNN's; a batch norm is four launches, two each way, and 19 of the layers are
+// batch norms. So little is left that the methods' own launches have to be few.
+TEST_P(CudaGraphTest, LaunchesAreFew) {
+  constexpr double kLayers = 42;  // of a ResNet-20
+  if (gpus() > 1) GTEST_SKIP() << "messages add copies and sums for each rank";
+  static const std::set<std::string> counted = {"sgd", "cd_adam", "onebit_adam"};
+  if (!counted.contains(method().name)) GTEST_SKIP() << "it takes more, or its settings do";
+  const auto calls = CallsOfStep("off", {"--model", "resnet20", "--batch-size", "2"});
+  EXPECT_LE(calls.at("cudaLaunchKernelExC"), 2.2 * kLayers);
+  EXPECT_GT(calls.at("cudaLaunchKernelExC"), 4 * 19);
 }
 
 // Where the host carries messages, what is between them is still replayed.
