@@ -41,7 +41,21 @@ void ValidateImages(const Settings& settings) {
   };
   check("crop-scale", settings.crop_scale);
   check("crop-ratio", settings.crop_ratio);
-  if (settings.dataset != "image-folder") return;
+  if (!settings.randaugment.empty() &&
+      (settings.randaugment.size() != 2 || settings.randaugment[1] > kMostMagnitude)) {
+    Fail(fmt::format("randaugment is {}", fmt::join(settings.randaugment, ",")),
+         fmt::format("give the number of operations and their strength, 0 to {}, as 2,9",
+                     kMostMagnitude));
+  }
+  if (settings.dataset != "image-folder") {
+    // A packed data set shows only when it is opened what it holds.
+    const bool none = settings.randaugment.empty() && settings.color_jitter == 0;
+    if (none || settings.dataset == "packed") return;
+    Fail(fmt::format("{} is given, but data set {} does not have it",
+                     settings.randaugment.empty() ? "color-jitter" : "randaugment",
+                     settings.dataset),
+         "leave it out, or choose image-folder");
+  }
   if (IsRegression(settings)) {
     Fail("data set image-folder is images of many sizes, but model is logreg",
          "choose another model");
