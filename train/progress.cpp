@@ -16,6 +16,8 @@ namespace {
 constexpr double kRedrawSeconds = 0.1;
 constexpr int kFallbackWidth = 80;
 constexpr int kBarWidth = 20;
+/// The share of a step that waits for images from which on it is worth a word.
+constexpr double kBottleneck = 0.1;
 
 double MonotonicSeconds() {
   using Seconds = std::chrono::duration<double>;
@@ -64,6 +66,13 @@ std::vector<std::string> Fields(const ProgressStatus& status, std::optional<doub
   if (status.images_per_second) {
     const double rate = *status.images_per_second;
     fields.push_back(fmt::format("{:.{}f} images/s", rate, rate < 10 ? 1 : 0));
+  }
+  if (status.data) {
+    fields.push_back(
+        fmt::format("data {:.1f} compute {:.1f} ms", 1e3 * *status.data, 1e3 * status.compute));
+    if (*status.data > kBottleneck * (*status.data + status.compute)) {
+      fields.push_back("input is the bottleneck");
+    }
   }
   if (status.compression) {
     fields.push_back(fmt::format("{:.1f}x", *status.compression));

@@ -17,6 +17,9 @@ struct ProgressStatus {
   std::optional<double> top1;  // a fraction in [0, 1]
   std::optional<double> learning_rate;
   std::optional<double> images_per_second;
+  /// Seconds of a step: waiting for its images, and all else.
+  std::optional<double> data = {};
+  double compute = 0;
   /// Of several ranks: how many fewer bits than float32 vectors the messages of a worker have
   /// taken, and what one step costs.
   std::optional<double> compression = {};

@@ -49,6 +49,7 @@ void RunLogs::Write(const StepRecord& record) {
                        {"coded_bits_down", costs.coded_bits_down},
                        {"wire_bytes_sent", WireBytesSent(record.traffic)},
                        {"wire_bytes_received", WireBytesReceived(record.traffic)},
+                       {"data_ms", 1e3 * record.data},
                        {"forward_ms", 1e3 * record.forward},
                        {"backward_ms", 1e3 * record.backward},
                        {"compress_ms", 1e3 * costs.compress},

@@ -26,6 +26,7 @@ struct StepRecord {
   Traffic traffic = {};
   bool measured = false;             // the costs' contraction and mismatch are this step's
   double forward = 0, backward = 0;  // seconds
+  double data = 0;  // seconds of a step, since the last record, that waited for images
 };
 
 /// Bytes that were sent, or received, for the training itself: all but what is only logged.

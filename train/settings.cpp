@@ -107,6 +107,12 @@ const std::vector<SettingEntry>& SettingEntries() {
        "image-folder: share of an image's area that training takes", kRatio},
       {"crop-ratio", 0, "Data", kTrain, &S::crop_ratio, "LOW,HIGH",
        "image-folder: width by height of the part that training takes", kPositive},
+      {"randaugment", 0, "Data", kTrain, &S::randaugment, "N,STRENGTH",
+       "image-folder: that many random operations on each image (RandAugment), of strength 0 to "
+       "30, as 2,9; empty: none", kPixels},
+      {"color-jitter", 0, "Data", kTrain, &S::color_jitter, "SHARE",
+       "image-folder: brightness, contrast and saturation change by up to this share, 0 for not",
+       kFraction},
       {"scaled-decoding", 0, "Data", kRuns, &S::scaled_decoding, "on|off",
        "image-folder: decode JPEG at 1/2, 1/4 or 1/8 where the part stays large enough; auto: in "
        "training only, as evaluation then agrees with other programs"},
@@ -407,7 +413,10 @@ AugmentationOptions MakeAugmentationOptions(const Settings& settings) {
           .cutout = settings.cutout,
           .random_resized_crop = encoded,
           .crop_scale = {settings.crop_scale.at(0), settings.crop_scale.at(1)},
-          .crop_ratio = {settings.crop_ratio.at(0), settings.crop_ratio.at(1)}};
+          .crop_ratio = {settings.crop_ratio.at(0), settings.crop_ratio.at(1)},
+          .randaugment_operations = settings.randaugment.empty() ? 0 : settings.randaugment.at(0),
+          .randaugment_magnitude = settings.randaugment.empty() ? 0 : settings.randaugment.at(1),
+          .color_jitter = settings.color_jitter};
 }
 
 Normalization MakeNormalization(const Settings& settings) {

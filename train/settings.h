@@ -38,6 +38,8 @@ struct Settings {
   int64_t img_size = 224;         // image-folder, as all that follow
   std::optional<int64_t> val_resize_size;
   std::vector<double> crop_scale = {0.08, 1}, crop_ratio = {0.75, 1.3333};
+  std::vector<int64_t> randaugment;  // operations and their strength; empty: off
+  double color_jitter = 0;           // 0: off
   std::optional<bool> scaled_decoding;
   bool exif_orientation = false;
   int64_t max_pixels = kDefaultMaxPixels;

@@ -45,7 +45,19 @@ void ValidateImages(const Settings& settings) {
       !(settings.train_files.empty() && settings.test_files.empty())) {
     Fail("train-files or test-files are given, but data set packed is one file", "leave them out");
   }
-  if (DatasetKind(settings) != "image-folder") return;
+  if (!settings.randaugment.empty() &&
+      (settings.randaugment.size() != 2 || settings.randaugment[1] > kMostMagnitude)) {
+    Fail(fmt::format("randaugment is {}", fmt::join(settings.randaugment, ",")),
+         fmt::format("give the number of operations and their strength, 0 to {}, as 2,9",
+                     kMostMagnitude));
+  }
+  if (DatasetKind(settings) != "image-folder") {
+    if (settings.randaugment.empty() && settings.color_jitter == 0) return;
+    Fail(fmt::format("{} is given, but data set {} does not have it",
+                     settings.randaugment.empty() ? "color-jitter" : "randaugment",
+                     settings.dataset),
+         "leave it out, or choose image-folder");
+  }
   if (IsRegression(settings)) {
     Fail("data set image-folder is images of many sizes, but model is logreg",
          "choose another model");

@@ -291,7 +291,11 @@ Trainer::StepResult Trainer::Step() {
 
 int64_t Trainer::UploadNextBatch() {
   const TraceRange range(TraceCategory::kPhase, "data");
+  const double start = MonotonicSeconds();
   const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
+  const double waited = MonotonicSeconds() - start;
+  data_this_epoch_ += waited;
+  data_since_log_ += waited;
   (*upload_)(next, network_);
   CountUnreadable(next);
   return next.rows;
@@ -350,6 +354,12 @@ void Trainer::ShowStep(const StepResult& result) {
   const int64_t epoch = batch_index_ == 0 ? epoch_ : epoch_ + 1;  // of this step, counted from 1
   const auto ranks = static_cast<double>(communicator_.size());
   const double now = MonotonicSeconds();
+  ++steps_this_epoch_;
+  ++steps_since_log_;
+  const auto show_data = [](double data, double seconds, int64_t steps, ProgressStatus& status) {
+    status.data = data / static_cast<double>(steps);
+    status.compute = (seconds - data) / static_cast<double>(steps);
+  };
   ProgressStatus status{.epoch = epoch,
                         .epochs = epochs(),
                         .step = step_,
@@ -359,16 +369,18 @@ void Trainer::ShowStep(const StepResult& result) {
                         .learning_rate = result.learning_rate,
                         .images_per_second = static_cast<double>(images_this_epoch_) * ranks /
                                              (now - epoch_started_)};
+  show_data(data_this_epoch_, now - epoch_started_, steps_this_epoch_, status);
   if (!rank_.alone()) ShowCosts(optimizer_->costs(), arena_.parameter_count(), step_, status);
   if (!logs_step(step_)) {
     progress_.Update(status);
     return;
   }
   const double own[] = {result.training.loss_sum, static_cast<double>(result.training.rows),
-                        result.gradient_squares};
+                        result.gradient_squares, data_since_log_};
   const std::vector<double> sums = SumOverRanks(communicator_, device_, own);
   status.loss = sums[0] / sums[1];
   status.images_per_second = static_cast<double>(images_since_log_) * ranks / (now - logged_at_);
+  show_data(sums[3] / ranks, now - logged_at_, steps_since_log_, status);
   progress_.Log(status);
   if (rank_.first()) {
     logs_->Write(StepRecord{.step = step_,
@@ -381,10 +393,12 @@ void Trainer::ShowStep(const StepResult& result) {
                             .traffic = communicator_.traffic(),
                             .measured = measures_step(step_),
                             .forward = result.forward,
-                            .backward = result.backward});
+                            .backward = result.backward,
+                            .data = *status.data});
   }
   logged_at_ = MonotonicSeconds();
-  images_since_log_ = 0;
+  images_since_log_ = steps_since_log_ = 0;
+  data_since_log_ = 0;
 }
 
 void Trainer::FinishEpoch(double learning_rate) {
@@ -443,7 +457,8 @@ void Trainer::FinishEpoch(double learning_rate) {
       step_ % settings_.checkpoint_interval == 0) {
     Save(best);
   }
-  images_this_epoch_ = images_since_log_ = 0;
+  images_this_epoch_ = images_since_log_ = steps_this_epoch_ = steps_since_log_ = 0;
+  data_this_epoch_ = data_since_log_ = 0;
   epoch_started_ = logged_at_ = MonotonicSeconds();
 }
 

@@ -129,6 +129,8 @@ class Trainer {
   int64_t saved_step_ = -1;
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds
   int64_t images_this_epoch_ = 0, images_since_log_ = 0;
+  int64_t steps_this_epoch_ = 0, steps_since_log_ = 0;
+  double data_this_epoch_ = 0, data_since_log_ = 0;  // seconds that waited for images
   int64_t unreadable_this_epoch_ = 0;  // images of this rank that were left out
   std::string images_in_memory_;       // as it was last printed
 };

@@ -264,6 +264,8 @@ TEST(BatchPipeline, StopsWhileWorkersAreBusy) {
   }
 }
 
+constexpr int64_t kSlow = 12;
+
 /// JPEG files of several sizes in memory; those whose index is in `bad` are cut short.
 class Pictures final : public EncodedImages {
  public:
@@ -278,6 +280,8 @@ class Pictures final : public EncodedImages {
   int64_t count() const override { return std::ssize(files_); }
   std::string name(int64_t index) const override { return "picture " + std::to_string(index); }
   std::span<const uint8_t> Read(int64_t index, std::vector<uint8_t>&) const override {
+    // Other threads come first, where there are any.
+    if (index == kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return files_[static_cast<size_t>(index)];
   }
 
@@ -380,7 +384,7 @@ TEST(BatchPipeline, EncodedImagesAsBytesAreTheSameImages) {
 }
 
 TEST(BatchPipeline, TheFirstBadImageStopsARunWhicheverThreadFindsIt) {
-  Dataset dataset = EncodedDataset(30, {12, 13, 17, 18});
+  Dataset dataset = EncodedDataset(30, {kSlow, 13, 17, 18});
   dataset.image_options.skip_unreadable = false;
   PipelineOptions options = EncodedOptions(4);
   options.shuffle = false;

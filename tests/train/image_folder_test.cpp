@@ -186,6 +186,9 @@ TEST_F(ImageFolderRunTest, RefusesSettingsThatDoNotFit) {
   ExpectFailure(Train("a", {"--cutout", "4"}), 2, {"cutout", "image-folder"});
   ExpectFailure(Train("a", {"--val-resize-size", "7"}), 2, {"val-resize-size", "img-size"});
   ExpectFailure(Train("a", {"--crop-scale", "0.5"}), 2, {"crop-scale"});
+  ExpectFailure(Train("a", {"--randaugment", "2"}), 2, {"randaugment", "2,9"});
+  ExpectFailure(Train("a", {"--randaugment", "2,31"}), 2, {"randaugment", "0 to 30"});
+  ExpectFailure(RunProgram({"train", "--color-jitter", "0.4"}), 2, {"color-jitter", "shapes"});
   ExpectFailure(Train("a", {"--max-pixels", "100"}), 1, {"--max-pixels 100", "12x9"});
   fs::remove_all(data() + "/val");
   ExpectFailure(Train("b"), 1, {"train", "val"});

@@ -60,6 +60,20 @@ TEST(Progress, Line) {
   EXPECT_EQ(FormatProgress(bare, 1e30), "epoch 1/1  step 0/0  loss nan  > 1000 h left");
 }
 
+TEST(Progress, TellsDataTimeApartFromComputeTime) {
+  ProgressStatus status;
+  status.epoch = status.epochs = 1;
+  status.data = 0.0102;
+  status.compute = 0.12;
+  EXPECT_EQ(FormatProgress(status, {}), "epoch 1/1  step 0/0  data 10.2 compute 120.0 ms");
+  status.compute = 0.06;
+  EXPECT_EQ(FormatProgress(status, {}),
+            "epoch 1/1  step 0/0  data 10.2 compute 60.0 ms  input is the bottleneck");
+  status.data = 0;
+  status.compute = 0;
+  EXPECT_EQ(FormatProgress(status, {}), "epoch 1/1  step 0/0  data 0.0 compute 0.0 ms");
+}
+
 TEST(Progress, BarFitsEveryWidth) {
   const std::string whole = FormatProgressBar(Example(), 3723.0, 1000);
   EXPECT_EQ(whole, "  1% [--------------------]  " + FormatProgress(Example(), 3723.0));

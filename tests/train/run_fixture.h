@@ -43,7 +43,7 @@ class RunTest : public ::testing::Test {
 
   static std::vector<nlohmann::json> WithoutTimes(std::vector<nlohmann::json> steps) {
     for (auto& step : steps) {
-      for (const char* key : {"images_per_second", "forward_ms", "backward_ms", "compress_ms",
+      for (const char* key : {"images_per_second", "data_ms", "forward_ms", "backward_ms", "compress_ms",
                               "wire_ms", "decode_ms", "update_ms"}) {
         EXPECT_EQ(step.erase(key), 1u) << key;
       }

@@ -81,6 +81,35 @@ inline void SumPixelsWide(const int32_t* weights, int64_t taps, const uint8_t* p
 }
 #endif
 
+// g++ 12 converts between vectors of bytes and of integers one by one.
+inline Ints Widen(const uint8_t* bytes) {
+#if defined(THINWIRE_ISA_avx512)
+  const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  return (Ints)_mm512_maskz_cvtepu8_epi32(0xFFFF, packed);
+#elif defined(THINWIRE_ISA_avx2)
+  return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+#else
+  Ints wide;
+  for (int i = 0; i < kLanes; ++i) wide[i] = bytes[i];
+  return wide;
+#endif
+}
+
+inline void StoreBytes(Ints sums, uint8_t* output) {
+  const Ints values = sums >> kResampleBits;  // none is negative
+#if defined(THINWIRE_ISA_avx512)
+  const __m128i bytes = _mm512_maskz_cvtusepi32_epi8(0xFFFF, (__m512i)values);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(output), bytes);
+#elif defined(THINWIRE_ISA_avx2)
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128((__m256i)values),
+                                         _mm256_extracti128_si256((__m256i)values, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(output), _mm_packus_epi16(words, words));
+#else
+  for (int i = 0; i < kLanes; ++i)
+    output[i] = static_cast<uint8_t>(values[i] > 255 ? 255 : values[i]);
+#endif
+}
+
 /// kVectors vectors of sums at a time stay in registers. @return Where it had to stop.
 template <int kVectors>
 inline int64_t MixVectors(const int32_t* weights, int64_t taps, const uint8_t* const* rows,
@@ -90,17 +119,9 @@ inline int64_t MixVectors(const int32_t* weights, int64_t taps, const uint8_t* c
     for (Ints& sum : sums) sum = Ints{} + kHalf;
     for (int64_t tap = 0; tap < taps; ++tap) {
       const uint8_t* const row = rows[tap] + begin;
-      for (int i = 0; i < kVectors; ++i) {
-        Bytes bytes;
-        __builtin_memcpy(&bytes, row + i * kLanes, sizeof bytes);
-        sums[i] += __builtin_convertvector(bytes, Ints) * weights[tap];
-      }
+      for (int i = 0; i < kVectors; ++i) sums[i] += Widen(row + i * kLanes) * weights[tap];
     }
-    for (int i = 0; i < kVectors; ++i) {
-      const Ints value = sums[i] >> kResampleBits;
-      const Bytes bytes = __builtin_convertvector(value > 255 ? Ints{} + 255 : value, Bytes);
-      __builtin_memcpy(output + begin + i * kLanes, &bytes, sizeof bytes);
-    }
+    for (int i = 0; i < kVectors; ++i) StoreBytes(sums[i], output + begin + i * kLanes);
   }
   return begin;
 }
