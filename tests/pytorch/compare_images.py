@@ -2,8 +2,9 @@
 """Compares thinwire's crops and resizes with Pillow's, and its evaluation with torchvision's.
 
 200 random crops and all evaluation crops of real JPEG files have to be within one grey level of
-Pillow's antialiased bilinear resize, and so have the operations of RandAugment and colour jitter. With torchvision, too, the logits of a ResNet-18 with random
-weights have to agree within 1e-2. Exits with 77 (skipped) where Pillow, numpy or the images are absent.
+Pillow's antialiased bilinear resize, and so have the operations of RandAugment and colour jitter. With
+torchvision, too, the logits of a ResNet-18 with random weights have to agree within 1e-2. Exits with 77
+(skipped) where Pillow, numpy or the images are absent.
 
     compare_images.py --squares PROGRAM
 """
