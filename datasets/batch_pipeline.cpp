@@ -153,7 +153,7 @@ BatchPipeline::Workers::Workers(const Dataset& dataset, const PipelineOptions& o
     slot.labels.resize(static_cast<size_t>(options.batch_size));
     slot.problems.resize(slot.labels.size());
     const auto size = static_cast<size_t>(options.batch_size * image_size);
-    if (this->options.deliver_bytes) {  // those asked for need not be
+    if (options.deliver_bytes) {
       slot.bytes.resize(size);
       slot.augmentations.resize(slot.labels.size());
     } else {

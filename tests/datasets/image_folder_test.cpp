@@ -186,21 +186,6 @@ TEST(ImageFolder, BatchesDoNotDependOnThreadsAndResumeAnywhere) {
   EXPECT_EQ(take(1, 1, 5), (std::vector<std::vector<float>>(expected.begin() + 4, expected.end())));
 }
 
-// GPUs ask for bytes, which encoded images cannot be delivered as.
-TEST(ImageFolder, ImagesComeWhereBytesAreAskedFor) {
-  const TemporaryFolder folder;
-  WriteSplit(folder, "train/", 6);
-  const Dataset dataset = LoadImageFolder(folder.path(), kSmall, Split::kTrain);
-  PipelineOptions options = Plain(3);
-  options.deliver_bytes = true;
-  BatchPipeline pipeline(dataset, options);
-  EXPECT_FALSE(pipeline.options().deliver_bytes);
-  const Batch batch = pipeline.Next();
-  EXPECT_TRUE(batch.bytes.empty());
-  EXPECT_EQ(batch.images.size(), size_t{3 * 8 * 8 * 3});
-  EXPECT_EQ(Levels(batch).size(), 3u);
-}
-
 TEST(ImageFolder, UnreadableImagesStopOrAreLeftOut) {
   const TemporaryFolder folder;
   WriteSplit(folder, "", 30);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "datasets/image_folder.h"
 #include "datasets/shapes.h"
 #include "layers/layer_graph.h"
 #include "models/models.h"
 #include "tests/device_test.h"
+#include "tests/train/image_files.h"
 
 namespace thinwire {
 namespace {
@@ -43,18 +45,11 @@ std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
   return inputs;
 }
 
-TEST(BatchUpload, BytesBecomeTheSameImagesOnTheDevice) {
-  const auto device = MakeTestDevice();
-  if (device == nullptr) GTEST_SKIP() << kNoGpu;
-  const Dataset dataset = MakeShapes(0, Split::kTrain, 50);
-  PipelineOptions options = {.batch_size = 16,
-                             .drop_last = false,  // the last batch has two images
-                             .augmentation = {.crop_padding = 4, .flip = true, .cutout = 9},
-                             .normalization = DefaultNormalization("shapes"),
-                             .seed = 3};
-  const auto expected = Inputs(*device, dataset, options);
+/// Inputs are the same whether batches are images or bytes.
+void ExpectTheSameInputs(Device& device, const Dataset& dataset, PipelineOptions options) {
+  const auto expected = Inputs(device, dataset, options);
   options.deliver_bytes = true;
-  const auto inputs = Inputs(*device, dataset, options);
+  const auto inputs = Inputs(device, dataset, options);
   ASSERT_EQ(inputs.size(), 8u);
   EXPECT_EQ(inputs, expected);
   EXPECT_NE(inputs[0], inputs[4]);  // another epoch
@@ -63,8 +58,35 @@ TEST(BatchUpload, BytesBecomeTheSameImagesOnTheDevice) {
   for (const auto& input : expected) rounded.push_back(RoundTo(DataType::kBFloat16, input));
   for (const bool bytes : {false, true}) {
     options.deliver_bytes = bytes;
-    EXPECT_EQ(Inputs(*device, dataset, options, DataType::kBFloat16), rounded) << bytes;
+    EXPECT_EQ(Inputs(device, dataset, options, DataType::kBFloat16), rounded) << bytes;
   }
+}
+
+TEST(BatchUpload, BytesBecomeTheSameImagesOnTheDevice) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  ExpectTheSameInputs(*device, MakeShapes(0, Split::kTrain, 50),
+                      {.batch_size = 16,
+                       .drop_last = false,  // the last batch has two images
+                       .augmentation = {.crop_padding = 4, .flip = true, .cutout = 9},
+                       .normalization = DefaultNormalization("shapes"),
+                       .seed = 3});
+}
+
+TEST(BatchUpload, SoDoThoseOfEncodedImages) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  const TemporaryFolder folder;
+  for (int i = 0; i < 14; ++i) {
+    WriteImageFile(folder.path() + (i % 2 == 0 ? "/a/" : "/b/") + std::to_string(i) + ".jpg",
+                   MakeJpeg(40 + i, 50, static_cast<uint64_t>(i)));
+  }
+  ExpectTheSameInputs(*device, LoadImageFolder(folder.path(), {.size = 32}, Split::kTrain),
+                      {.batch_size = 4,
+                       .drop_last = false,
+                       .augmentation = {.flip = true, .random_resized_crop = true},
+                       .normalization = DefaultNormalization("image-folder"),
+                       .seed = 3});
 }
 
 }  // namespace
