@@ -5,6 +5,7 @@
 
 #include "datasets/batch_pipeline.h"
 #include "kernels/device.h"
+#include "kernels/staged_copy.h"
 #include "layers/network.h"
 
 namespace thinwire {
@@ -21,10 +22,23 @@ class BatchUpload {
 
   void operator()(const Batch& batch, Network& network);
 
+  /// Whether a batch can be brought to the device before a network is to have it.
+  bool can_start_early() const { return staged_ != nullptr && !device_.host_visible(); }
+  /// Starts to copy a batch, beside what the device computes. It may go on return.
+  void Start(const Batch& batch);
+  /// Puts the batch that was started last into a network's inputs.
+  void Finish(Network& network);
+
  private:
+  void UploadImages(const Batch& batch, Network& network);
+
   Device& device_;
   std::unique_ptr<ImageAugmentation> augmentation_;  // null: batches are images
-  Buffer bytes_, augmentations_;
+  // A batch in one piece: labels, augmentations, bytes; the parts begin where all batches' do.
+  std::unique_ptr<StagedCopy> staged_;
+  Buffer batch_;
+  int64_t augmentations_bytes_ = 0, bytes_ = 0;  // of the batch
+  int64_t augmentations_offset_ = 0, bytes_offset_ = 0;
   Buffer float32_;  // images that the host has augmented, for a network in bfloat16
 };
 
