@@ -4,7 +4,10 @@
 
 namespace thinwire {
 
-BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device_(device) {
+BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix)
+    : device_(device), mix_(mix), seed_(pipeline.options().seed), rank_(pipeline.options().rank) {
+  const AugmentationShape& made = pipeline.image_maker().shape();
+  image_ = {made.height, made.width, made.channels};
   if (!pipeline.options().deliver_bytes) return;
   const MemoryScope scope(device, MemoryUse::kActivations);
   AugmentationShape shape = pipeline.image_maker().shape();
@@ -16,6 +19,19 @@ BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device
 
 void BatchUpload::operator()(const Batch& batch, Network& network) {
   device_.CopyFromHost(batch.labels.data(), network.labels());
+  UploadImages(batch, network);
+  if (mix_.any()) Mix(batch, network);
+}
+
+void BatchUpload::Mix(const Batch& batch, Network& network) {
+  const ImageMix mix =
+      DrawMix(mix_, {.seed = seed_, .epoch = batch.epoch, .index = batch.index, .rank = rank_},
+              image_.height, image_.width);
+  device_.MixImages(mix, image_, network.images());
+  network.set_own_label(mix.own_label);
+}
+
+void BatchUpload::UploadImages(const Batch& batch, Network& network) {
   if (!augmentation_) {
     const View images = network.images();
     if (images.type == DataType::kFloat32) {
