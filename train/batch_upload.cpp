@@ -11,7 +11,10 @@ constexpr int64_t kAlignment = 128;
 
 }  // namespace
 
-BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device_(device) {
+BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix)
+    : device_(device), mix_(mix), seed_(pipeline.options().seed), rank_(pipeline.options().rank) {
+  const AugmentationShape& made = pipeline.image_maker().shape();
+  image_ = {made.height, made.width, made.channels};
   if (!pipeline.options().deliver_bytes) return;
   const MemoryScope scope(device, MemoryUse::kActivations);
   AugmentationShape shape = pipeline.image_maker().shape();
@@ -29,9 +32,26 @@ BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline) : device
 }
 
 void BatchUpload::operator()(const Batch& batch, Network& network) {
-  if (!augmentation_) return UploadImages(batch, network);
-  Start(batch);
-  Finish(network);
+  if (augmentation_) {
+    Start(batch);
+    return Finish(network);
+  }
+  UploadImages(batch, network);
+  DrawMixOf(batch);
+  Mix(network);
+}
+
+void BatchUpload::DrawMixOf(const Batch& batch) {
+  if (!mix_.any()) return;
+  drawn_mix_ =
+      DrawMix(mix_, {.seed = seed_, .epoch = batch.epoch, .index = batch.index, .rank = rank_},
+              image_.height, image_.width);
+}
+
+void BatchUpload::Mix(Network& network) {
+  if (!mix_.any()) return;
+  device_.MixImages(drawn_mix_, image_, network.images());
+  network.set_own_label(drawn_mix_.own_label);
 }
 
 void BatchUpload::UploadImages(const Batch& batch, Network& network) {
@@ -61,6 +81,7 @@ void BatchUpload::Start(const Batch& batch) {
   augmentations_bytes_ = put(batch.augmentations, augmentations_offset_);
   bytes_ = put(batch.bytes, bytes_offset_);
   staged_->Start(bytes_offset_ + bytes_);
+  DrawMixOf(batch);
 }
 
 void BatchUpload::Finish(Network& network) {
@@ -70,6 +91,7 @@ void BatchUpload::Finish(Network& network) {
   device_.Copy(ConstView(batch_.view(labels.type).Slice(0, labels.size)), labels);
   augmentation_->Run(all.Slice(bytes_offset_, bytes_),
                      all.Slice(augmentations_offset_, augmentations_bytes_), network.images());
+  Mix(network);
 }
 
 }  // namespace thinwire

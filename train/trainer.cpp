@@ -129,7 +129,8 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
   CheckReplicas(communicator_, arena_);
   pipeline_ =
       std::make_unique<BatchPipeline>(images_.train, MakePipelineOptions(), epoch_, batch_index_);
-  upload_ = std::make_unique<BatchUpload>(device_, *pipeline_);
+  upload_ = std::make_unique<BatchUpload>(
+      device_, *pipeline_, MixOptions{.mixup = settings_.mixup, .cutmix = settings_.cutmix});
   if (rank_.first()) {
     logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
   }

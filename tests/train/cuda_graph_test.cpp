@@ -27,6 +27,7 @@ std::vector<Method> Methods() {
       {"sgd", {"--opt", "sgd"}},
       {"adamw_clipped",
        {"--opt", "adamw", "--lr", "0.001", "--clip-grad", "0.5", "--model-ema", "0.9"}},
+      {"sgd_mixed", {"--opt", "sgd", "--mixup", "0.4", "--cutmix", "1"}},
       {"cd_adam", {"--opt", "cd-adam", "--lr", "0.001"}},
       {"cd_adam_bf16", {"--opt", "cd-adam", "--lr", "0.001", "--amp", "on"}},
       {"cd_adam_tensors",
