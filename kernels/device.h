@@ -9,6 +9,7 @@
 
 #include "kernels/augmentation.h"
 #include "kernels/compression.h"
+#include "kernels/image_mix.h"
 #include "kernels/memory_use.h"
 #include "kernels/operations.h"
 #include "kernels/regression.h"
@@ -126,6 +127,9 @@ class Device {
   /// Keeps element i with probability 1 - rate, scaled by 1 / (1 - rate); which ones is a pure
   /// function of (seed, step, i), so the same call on the gradient is the backward pass.
   virtual void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) = 0;
+  /// Mixes the images of rows i and rows - 1 - i, for all i below rows / 2, in place; a row in the
+  /// middle stays as it is. float32 or bfloat16 [rows, height, width, channels].
+  virtual void MixImages(const ImageMix& mix, const ImageMixShape& shape, View images) = 0;
   /// y = scale * x. float32 or float64.
   virtual void Scale(ConstView x, double scale, View y) = 0;
   /// average = decay * average + (1 - decay) * x  (EMA of weights; gradient accumulation). float32

@@ -205,7 +205,12 @@ class Loss {
   /// `labels` is int32 [batch]. `logits_gradient`, unless empty, receives
   /// gradient_scale * d(loss of the row)/d(logits), zero for ignored rows. The result stays on the
   /// device until ReadResult. Non-finite logits give a non-finite loss and count as wrong.
-  virtual void Run(ConstView logits, ConstView labels, float gradient_scale,
+  ///
+  /// Of mixed images (ImageMix) a row's loss is own_label times that of its label, and the rest
+  /// that of its partner's, row batch - 1 - i; 1 takes no partner. The top k are counted by the
+  /// heavier label, the own one of two equals. A row whose partner is ignored has its own label
+  /// alone.
+  virtual void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
                    View logits_gradient) = 0;
   /// Waits for the queue and returns the result of the last Run.
   virtual LossResult ReadResult() = 0;

@@ -127,7 +127,8 @@ struct Network::Plan {
         break;
       }
       case ExecutionStep::Kind::kLoss:
-        loss->Run(logits, labels, gradient_scale, pass.training ? step.forward.output : View{});
+        loss->Run(logits, labels, own_label, gradient_scale,
+                  pass.training ? step.forward.output : View{});
         break;
       case ExecutionStep::Kind::kSum:
         device.Add(step.backward.output_gradient, step.backward.output_gradient2, /*relu=*/false,
@@ -172,6 +173,7 @@ struct Network::Plan {
   std::vector<std::unique_ptr<PlannedLayer>> layers;
   std::unique_ptr<Loss> loss;
   View images, labels, logits;
+  float own_label = 1;
   std::vector<BoundStep> steps;
   LayerCallback callback;
   GradientCallback gradient_callback;
@@ -189,6 +191,8 @@ ConstView Network::logits() { return plan_->logits; }
 LossResult Network::ReadLoss() { return plan_->loss->ReadResult(); }
 int64_t Network::activation_bytes() const { return plan_->bytes; }
 int64_t Network::activation_bytes_without_reuse() const { return plan_->bytes_without_reuse; }
+
+void Network::set_own_label(float share) { plan_->own_label = share; }
 
 void Network::set_layer_callback(LayerCallback callback) { plan_->callback = std::move(callback); }
 

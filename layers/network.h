@@ -41,6 +41,10 @@ class Network {
   View images();
   View labels();
 
+  /// The share of a row's own label in the loss of all passes to come; the rest is of its partner's,
+  /// as Loss::Run has it.
+  void set_own_label(float share);
+
   /// Forward with batch statistics, loss, and backward: fills the arena's gradients with the
   /// gradient of `sum of row losses * gradient_scale` (usually 1 / batch). `step` seeds dropout.
   /// @pre options.training

@@ -110,6 +110,8 @@ THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaMemcpyAsync,
                   (void* to, const void* from, size_t size, cudaMemcpyKind kind,
                    cudaStream_t stream),
                   (to, from, size, kind, stream))
+THINWIRE_CAN_FAIL(cudaError_t, cudaErrorMemoryAllocation, cudaHostAlloc,
+                  (void** memory, size_t size, unsigned flags), (memory, size, flags))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorIllegalAddress, cudaStreamSynchronize,
                   (cudaStream_t stream), (stream))
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaStreamWaitEvent,

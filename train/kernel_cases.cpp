@@ -303,7 +303,7 @@ KernelCase LossCase(KernelOperands& o, int64_t classes) {
   return {.name = fmt::format("softmax_loss/{}", classes),
           .bytes = 8 * static_cast<double>(size),
           .run = [=, &o] {
-            loss->Run(o.Vector(0).Slice(0, size), labels->view(DataType::kInt32), 1,
+            loss->Run(o.Vector(0).Slice(0, size), labels->view(DataType::kInt32), 1, 1,
                       o.Vector(1).Slice(0, size));
           }};
 }

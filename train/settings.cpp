@@ -94,6 +94,12 @@ const std::vector<SettingEntry>& SettingEntries() {
        "random flips, left to right; auto: on, but off for mnist"},
       {"cutout", 0, "Data", kTrain, &S::cutout, "PIXELS",
        "side of a random square that is blanked, 0 for none", kPixels},
+      {"mixup", 0, "Data", kTrain, &S::mixup, "ALPHA",
+       "blend each image of a batch, and its label, with another's, by a share from Beta(ALPHA, "
+       "ALPHA), 0 for never", kNotNegative},
+      {"cutmix", 0, "Data", kTrain, &S::cutmix, "ALPHA",
+       "likewise, but replace a rectangle of that share; with both, each batch gets one of the two",
+       kNotNegative},
       {"mean", 0, "Data", kRuns, &S::mean, "NUMBERS",
        "channels' mean of pixel / 255, instead of the data set's usual one", kFraction},
       {"std", 0, "Data", kRuns, &S::std, "NUMBERS",

@@ -34,6 +34,7 @@ struct Settings {
   std::optional<int64_t> crop_padding;
   std::optional<bool> flip;
   int64_t cutout = 0;             // 0: off
+  double mixup = 0, cutmix = 0;   // 0: off
   std::vector<double> mean, std;  // empty: the data set's usual values
   int64_t img_size = 224;         // image-folder, as all that follow
   std::optional<int64_t> val_resize_size;

@@ -106,6 +106,8 @@ void ValidateRegression(const Settings& settings) {
   };
   refuse(settings.grad_accum_steps > 1, "grad-accum-steps");
   refuse(settings.label_smoothing > 0, "label-smoothing");
+  refuse(settings.mixup > 0, "mixup");
+  refuse(settings.cutmix > 0, "cutmix");
   refuse(settings.model_ema > 0, "model-ema");
   refuse(settings.amp, "amp");
   refuse(!settings.weights.empty(), "weights");

@@ -129,7 +129,8 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
   CheckReplicas(communicator_, arena_);
   pipeline_ =
       std::make_unique<BatchPipeline>(images_.train, MakePipelineOptions(), epoch_, batch_index_);
-  upload_ = std::make_unique<BatchUpload>(device_, *pipeline_);
+  upload_ = std::make_unique<BatchUpload>(
+      device_, *pipeline_, MixOptions{.mixup = settings_.mixup, .cutmix = settings_.cutmix});
   if (rank_.first()) {
     logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
   }
@@ -275,10 +276,11 @@ Trainer::StepResult Trainer::Step() {
     device_.Average(arena_.values(), settings_.model_ema, average_values_.view());
     device_.Average(arena_.state(), settings_.model_ema, average_state_.view());
   }
+  recording.Stop();  // before the host waits, so that the device has work meanwhile
+  UploadAhead();
   if (reads_at_end) ReadLoss(batch, result);
   if (logs) device_.CopyToHost(squares, &result.gradient_squares);
   optimizer_->CheckStep();
-  recording.Stop();
 
   ++step_;
   batch_index_ += parts;
@@ -289,16 +291,37 @@ Trainer::StepResult Trainer::Step() {
   return result;
 }
 
+Trainer::ReadyBatch Trainer::TakeBatch() {
+  const double start = MonotonicSeconds();
+  ReadyBatch ready{.batch = pipeline_->Next([this] { communicator_.Progress(); })};
+  ready.waited = MonotonicSeconds() - start;
+  return ready;
+}
+
 int64_t Trainer::UploadNextBatch() {
   const TraceRange range(TraceCategory::kPhase, "data");
-  const double start = MonotonicSeconds();
-  const Batch next = pipeline_->Next([this] { communicator_.Progress(); });
-  const double waited = MonotonicSeconds() - start;
-  data_this_epoch_ += waited;
-  data_since_log_ += waited;
-  (*upload_)(next, network_);
-  CountUnreadable(next);
-  return next.rows;
+  const bool started = ahead_.has_value();
+  const ReadyBatch next = started ? *std::exchange(ahead_, std::nullopt) : TakeBatch();
+  data_this_epoch_ += next.waited;
+  data_since_log_ += next.waited;
+  if (started) {
+    upload_->Finish(network_);
+  } else {
+    (*upload_)(next.batch, network_);
+  }
+  CountUnreadable(next.batch);
+  return next.batch.rows;
+}
+
+void Trainer::UploadAhead() {
+  if (!upload_->can_start_early() || step_ + 1 >= last_step()) return;
+  const TraceRange range(TraceCategory::kPhase, "data ahead");
+  try {
+    ahead_ = TakeBatch();
+  } catch (const Error&) {
+    return;  // this step is to end first; the pipeline says so again at the next
+  }
+  upload_->Start(ahead_->batch);
 }
 
 void Trainer::AddAccumulated(const Range& range) {

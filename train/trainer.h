@@ -74,8 +74,16 @@ class Trainer {
   void CompareModels();
   PipelineOptions MakePipelineOptions() const;
   StepResult Step();
+  /// A batch, and how long the host waited for it.
+  struct ReadyBatch {
+    Batch batch;
+    double waited = 0;  // seconds
+  };
+  ReadyBatch TakeBatch();
   /// Puts the next batch where the network reads it. @return Its rows.
   int64_t UploadNextBatch();
+  /// Brings the next step's first batch to a device that computes meanwhile.
+  void UploadAhead();
   /// The gradient becomes the sum over the step's batches, of which it is the last one's.
   void AddAccumulated(const Range& range);
   TrainedBatch TrainOnBatch(int64_t rows, float gradient_scale, int64_t part, StepResult& result);
@@ -125,14 +133,15 @@ class Trainer {
   ProgressLine progress_;
   std::unique_ptr<BatchPipeline> pipeline_;
   std::unique_ptr<BatchUpload> upload_;
-  std::unique_ptr<RunLogs> logs_;  // rank 0's
+  std::optional<ReadyBatch> ahead_;  // the next step's, which is on its way; counts with that step
+  std::unique_ptr<RunLogs> logs_;    // rank 0's
   int64_t saved_step_ = -1;
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds
   int64_t images_this_epoch_ = 0, images_since_log_ = 0;
   int64_t steps_this_epoch_ = 0, steps_since_log_ = 0;
   double data_this_epoch_ = 0, data_since_log_ = 0;  // seconds that waited for images
-  int64_t unreadable_this_epoch_ = 0;  // images of this rank that were left out
-  std::string images_in_memory_;       // as it was last printed
+  int64_t unreadable_this_epoch_ = 0;                // images of this rank that were left out
+  std::string images_in_memory_;                     // as it was last printed
 };
 
 /// The model that the settings describe, for images and classes of a data set.

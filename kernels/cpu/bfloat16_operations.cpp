@@ -223,10 +223,10 @@ class BFloat16Loss : public Loss {
     scratch.Reserve(2 * s.batch * s.classes, 2);
   }
 
-  void Run(ConstView logits, ConstView labels, float gradient_scale,
+  void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
            View logits_gradient) override {
     Operands of(scratch_);
-    operation_->Run(of.In(logits), labels, gradient_scale, of.Out(logits_gradient));
+    operation_->Run(of.In(logits), labels, own_label, gradient_scale, of.Out(logits_gradient));
   }
   LossResult ReadResult() override { return operation_->ReadResult(); }
 

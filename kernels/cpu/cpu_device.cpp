@@ -18,6 +18,7 @@
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gather.h"
+#include "kernels/cpu/image_mix.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/loss.h"
@@ -137,6 +138,9 @@ class CpuDevice : public Device {
   }
   void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) override {
     cpu::Dropout(x, rate, seed, step, y);
+  }
+  void MixImages(const ImageMix& mix, const ImageMixShape& shape, View images) override {
+    cpu::MixImages(mix, shape, images);
   }
   void Scale(ConstView x, double scale, View y) override { cpu::Scale(x, scale, y); }
   void Average(ConstView x, double decay, View average) override {

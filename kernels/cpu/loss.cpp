@@ -15,6 +15,12 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+/// A row's labels, the heavier one first; twice the same if there is but one.
+struct Target {
+  int32_t first, second;
+  double first_weight;
+};
+
 struct RowResult {
   double loss = 0;
   bool counted = false, top1 = false, top5 = false;
@@ -25,7 +31,7 @@ class CpuLoss : public Loss {
   explicit CpuLoss(const LossShape& shape)
       : shape_(shape), rows_(static_cast<size_t>(shape.batch)) {}
 
-  void Run(ConstView logits, ConstView labels, float gradient_scale,
+  void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
            View logits_gradient) override {
     assert(logits.size == shape_.batch * shape_.classes && labels.size == shape_.batch);
     constexpr int64_t chunk_elements = 2048;
@@ -34,8 +40,8 @@ class CpuLoss : public Loss {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = row * shape_.classes;
         float* gradient = logits_gradient ? logits_gradient.as<float>() + first : nullptr;
-        rows_[static_cast<size_t>(row)] =
-            RunRow(logits.as<float>() + first, labels.as<int32_t>()[row], gradient_scale, gradient);
+        rows_[static_cast<size_t>(row)] = RunRow(
+            logits.as<float>() + first, TargetOf(labels, row, own_label), gradient_scale, gradient);
       }
     });
   }
@@ -52,18 +58,29 @@ class CpuLoss : public Loss {
   }
 
  private:
+  Target TargetOf(ConstView labels, int64_t row, float own_label) const {
+    const int32_t own = labels.as<int32_t>()[row];
+    const int32_t partner = labels.as<int32_t>()[shape_.batch - 1 - row];
+    if (own < 0 || partner < 0 || own_label == 1) return {own, own, 1};
+    const double weight = own_label;
+    return weight < 0.5 ? Target{partner, own, 1 - weight} : Target{own, partner, weight};
+  }
+
   /// `gradient` may be null. A non-finite logit or a label that is not a class makes loss and
   /// gradient NaN.
-  RowResult RunRow(const float* logits, int32_t label, float gradient_scale,
+  RowResult RunRow(const float* logits, const Target& target, float gradient_scale,
                    float* gradient) const {
     const int64_t classes = shape_.classes;
+    const int32_t label = target.first;
+    const double first_weight = target.first_weight;
     RowResult result;
     if (label < 0) {
       if (gradient != nullptr) std::fill_n(gradient, classes, 0.0f);
       return result;
     }
     result.counted = true;
-    if (label >= classes || cpu::Isa().float32.first_non_finite(logits, classes) >= 0) {
+    if (std::max(label, target.second) >= classes ||
+        cpu::Isa().float32.first_non_finite(logits, classes) >= 0) {
       result.loss = kNaN;
       if (gradient != nullptr) std::fill_n(gradient, classes, static_cast<float>(kNaN));
       return result;
@@ -79,16 +96,19 @@ class CpuLoss : public Loss {
       from_largest += logits[j] - largest;
       better += logits[j] > logits[label] || (logits[j] == logits[label] && j < label);
     }
+    const double target_logit = first_weight * (logits[label] - largest) +
+                                (1 - first_weight) * (logits[target.second] - largest);
     const double uniform = smoothing / static_cast<double>(classes);
-    result.loss = std::log(exponentials) - (1 - smoothing) * (logits[label] - largest) -
-                  uniform * from_largest;
+    result.loss = std::log(exponentials) - (1 - smoothing) * target_logit - uniform * from_largest;
     result.top1 = better < 1;
     result.top5 = better < 5;
     if (gradient != nullptr) {
       for (int64_t j = 0; j < classes; ++j) {
-        const double target = uniform + (j == label ? 1 - smoothing : 0);
+        const double weight =
+            (j == label ? first_weight : 0) + (j == target.second ? 1 - first_weight : 0);
         const double probability = gradient[j] / exponentials;
-        gradient[j] = static_cast<float>(gradient_scale * (probability - target));
+        gradient[j] = static_cast<float>(gradient_scale *
+                                         (probability - (uniform + (1 - smoothing) * weight)));
       }
     }
     return result;

@@ -12,6 +12,7 @@
 #include "kernels/cuda/compression.h"
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/image_mix.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/pad_shortcut.h"
@@ -188,6 +189,9 @@ class CudaDevice : public Device {
   }
   void Dropout(ConstView x, float rate, uint64_t seed, uint64_t step, View y) override {
     cuda::Dropout(queue_, x, rate, seed, step, y);
+  }
+  void MixImages(const ImageMix& mix, const ImageMixShape& shape, View images) override {
+    cuda::MixImages(queue_, mix, shape, images);
   }
   void Scale(ConstView x, double scale, View y) override { cuda::Scale(queue_, x, scale, y); }
   void Average(ConstView x, double decay, View average) override {

@@ -22,6 +22,7 @@ struct Arguments {
   const int32_t* labels;
   T* gradient;  // optional
   float gradient_scale, label_smoothing;
+  StepArgument<float> own_label;
   int64_t rows, classes;
   RowResult* row_results;
   LossResult* result;
@@ -47,7 +48,18 @@ __device__ RowResult RunRow(const Arguments<T>& a, int64_t row) {
   const auto store = [&](int64_t j, float value) {
     StoreNumbers<1>(a.gradient + row * a.classes + j, {{value}});
   };
-  const int32_t label = a.labels[row];
+  // The heavier label first; twice the same if there is but one.
+  int32_t label = a.labels[row], second = label;
+  double first_weight = 1;
+  const float own_label = a.own_label.Get();
+  const int32_t partner = a.labels[a.rows - 1 - row];
+  if (label >= 0 && partner >= 0 && own_label != 1) {
+    const double weight = static_cast<double>(own_label);
+    const bool own_first = weight >= 0.5;
+    second = own_first ? partner : label;
+    label = own_first ? label : partner;
+    first_weight = own_first ? weight : 1 - weight;
+  }
   const auto fill = [&](float value) {
     if (a.gradient == nullptr) return;
     for (int64_t j = lane; j < a.classes; j += kWarp) store(j, value);
@@ -57,7 +69,7 @@ __device__ RowResult RunRow(const Arguments<T>& a, int64_t row) {
     return {};
   }
   float largest = -INFINITY;
-  bool finite = label < a.classes;
+  bool finite = label < a.classes && second < a.classes;
   for (int64_t j = lane; j < a.classes; j += kWarp) {
     const float logit = logit_of(j);
     finite = finite && isfinite(logit);
@@ -86,14 +98,16 @@ __device__ RowResult RunRow(const Arguments<T>& a, int64_t row) {
   const double uniform = smoothing / static_cast<double>(a.classes);
   if (a.gradient != nullptr) {
     for (int64_t j = lane; j < a.classes; j += kWarp) {
-      const double target = uniform + (j == label ? 1 - smoothing : 0);
+      const double weight = (j == label ? first_weight : 0) + (j == second ? 1 - first_weight : 0);
+      const double target = uniform + (1 - smoothing) * weight;
       const double exponential = static_cast<double>(expf(logit_of(j) - largest));
       const double probability = exponential / exponentials;
       store(j, static_cast<float>(static_cast<double>(a.gradient_scale) * (probability - target)));
     }
   }
-  return {.loss = log(exponentials) - (1 - smoothing) * (static_cast<double>(own) - top) -
-                  uniform * from_largest,
+  const double target_logit = first_weight * (static_cast<double>(own) - top) +
+                              (1 - first_weight) * (static_cast<double>(logit_of(second)) - top);
+  return {.loss = log(exponentials) - (1 - smoothing) * target_logit - uniform * from_largest,
           .counted = 1,
           .top1 = better < 1,
           .top5 = better < 5};
@@ -144,7 +158,7 @@ class CudaLoss : public Loss {
         result_(device.Allocate(sizeof(LossResult))),
         ticket_(device.Allocate(sizeof(unsigned))) {}
 
-  void Run(ConstView logits, ConstView labels, float gradient_scale,
+  void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
            View logits_gradient) override {
     Grid grid = GridFor(queue_, shape_.batch * kWarp, kThreads);
     if (grid.blocks == 0) grid.blocks = 1;  // to write zeros
@@ -154,6 +168,7 @@ class CudaLoss : public Loss {
                            .gradient = logits_gradient.as<T>(),
                            .gradient_scale = gradient_scale,
                            .label_smoothing = shape_.label_smoothing,
+                           .own_label = MakeStepArgument(queue_, own_label),
                            .rows = shape_.batch,
                            .classes = shape_.classes,
                            .row_results = static_cast<RowResult*>(row_results_.data()),

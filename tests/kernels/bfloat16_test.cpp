@@ -279,7 +279,7 @@ TYPED_TEST(BFloat16Test, Loss) {
           gradient(device, batch * classes, 3);
       const TestBuffer<int32_t> labels_buffer(device, labels);
       const auto loss = device.MakeLoss(shape);
-      loss->Run(logits_buffer, labels_buffer, 0.5f, gradient);
+      loss->Run(logits_buffer, labels_buffer, 1, 0.5f, gradient);
       const LossResult result = loss->ReadResult();
       const auto expected = reference::CrossEntropy(shape, logits, labels, 0.5);
       EXPECT_EQ(result.rows, expected.result.rows);

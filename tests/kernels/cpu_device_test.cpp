@@ -136,7 +136,7 @@ TEST(CpuDeviceThreads, LossReductionsAndDropout) {
     TestBuffer<double> sum(device, 1);
     TestBuffer<float> scale(device, 1);
     const auto loss = device.MakeLoss({.batch = 300, .classes = 1000, .label_smoothing = 0.1f});
-    loss->Run(x, labels, 1, gradient);
+    loss->Run(x, labels, 0.25f, 1, gradient);
     device.SumOfSquares(x, sum);
     device.ClipScale(sum, 1, scale);
     device.Dropout(x, 0.5f, 1, 2, y);

@@ -27,14 +27,14 @@ struct Outcome {
 };
 
 Outcome RunLoss(Device& device, const LossShape& shape, const std::vector<float>& logits,
-                const std::vector<int32_t>& labels, float gradient_scale) {
+                const std::vector<int32_t>& labels, float gradient_scale, float own_label = 1) {
   TestBuffer<float> logits_buffer(device, logits, 1),
       gradient(device, shape.batch * shape.classes, 3);
   TestBuffer<int32_t> labels_buffer(device, labels, 1);
   const auto loss = device.MakeLoss(shape);
-  loss->Run(logits_buffer, labels_buffer, gradient_scale, gradient);
+  loss->Run(logits_buffer, labels_buffer, own_label, gradient_scale, gradient);
   const Outcome outcome{loss->ReadResult(), gradient.Read()};
-  loss->Run(logits_buffer, labels_buffer, gradient_scale, {});
+  loss->Run(logits_buffer, labels_buffer, own_label, gradient_scale, {});
   const LossResult again = loss->ReadResult();
   EXPECT_EQ(again.correct_top5, outcome.result.correct_top5);
   EXPECT_TRUE(again.loss_sum == outcome.result.loss_sum || std::isnan(outcome.result.loss_sum));
@@ -59,6 +59,31 @@ TYPED_TEST(LossTest, AgreesWithTheReference) {
         EXPECT_EQ(actual.result.correct_top1, expected.result.correct_top1);
         EXPECT_EQ(actual.result.correct_top5, expected.result.correct_top5);
         // A row's loss may be found in float32: exponentials, their sum, logarithm, differences.
+        EXPECT_NEAR(actual.result.loss_sum, expected.result.loss_sum,
+                    Tolerance(16, 20 * static_cast<double>(batch)));
+        ExpectNear(actual.gradient, expected.logits_gradient,
+                   [&](size_t) { return Tolerance(16, 0.5); });
+      }
+    }
+  }
+}
+
+TYPED_TEST(LossTest, MixesTheLabelsOfPartners) {
+  for (const int64_t batch : {1, 2, 33, 128}) {
+    for (const int64_t classes : {2, 10, 257}) {
+      for (const float own_label : {0.0f, 0.25f, 0.5f, 0.875f}) {
+        SCOPED_TRACE(::testing::Message() << batch << " x " << classes << ", " << own_label);
+        const LossShape shape{.batch = batch, .classes = classes, .label_smoothing = 0.1f};
+        const auto logits = RandomNormal(batch * classes, 1, 3);
+        std::vector<int32_t> labels;
+        for (int64_t row = 0; row < batch; ++row) {
+          labels.push_back(row % 5 == 4 ? -1 : static_cast<int32_t>(row * 7 % classes));
+        }
+        const auto actual = RunLoss(*this->device_, shape, logits, labels, 0.5f, own_label);
+        const auto expected = reference::CrossEntropy(shape, logits, labels, 0.5, own_label);
+        EXPECT_EQ(actual.result.rows, expected.result.rows);
+        EXPECT_EQ(actual.result.correct_top1, expected.result.correct_top1);
+        EXPECT_EQ(actual.result.correct_top5, expected.result.correct_top5);
         EXPECT_NEAR(actual.result.loss_sum, expected.result.loss_sum,
                     Tolerance(16, 20 * static_cast<double>(batch)));
         ExpectNear(actual.gradient, expected.logits_gradient,

@@ -8,7 +8,8 @@
 namespace thinwire::reference {
 
 CrossEntropyResult CrossEntropy(const LossShape& shape, const std::vector<float>& logits,
-                                const std::vector<int32_t>& labels, double gradient_scale) {
+                                const std::vector<int32_t>& labels, double gradient_scale,
+                                double own_label) {
   const size_t classes = static_cast<size_t>(shape.classes);
   CrossEntropyResult out;
   out.logits_gradient.assign(logits.size(), 0);
@@ -17,7 +18,10 @@ CrossEntropyResult CrossEntropy(const LossShape& shape, const std::vector<float>
     ++out.result.rows;
     const float* z = logits.data() + row * classes;
     double* gradient = out.logits_gradient.data() + row * classes;
-    const size_t label = static_cast<size_t>(labels[row]);
+    const int32_t partner = labels[labels.size() - 1 - row];
+    const size_t own = static_cast<size_t>(labels[row]);
+    const size_t other = partner < 0 ? own : static_cast<size_t>(partner);
+    const size_t label = own_label >= 0.5 ? own : other;
     if (!std::all_of(z, z + classes, [](float v) { return std::isfinite(v); })) {
       out.result.loss_sum = std::numeric_limits<double>::quiet_NaN();
       std::fill(gradient, gradient + classes, out.result.loss_sum);
@@ -28,7 +32,8 @@ CrossEntropyResult CrossEntropy(const LossShape& shape, const std::vector<float>
     for (size_t j = 0; j < classes; ++j) sum += std::exp(z[j] - largest);
     for (size_t j = 0; j < classes; ++j) {
       const double target = shape.label_smoothing / static_cast<double>(classes) +
-                            (j == label ? 1.0 - shape.label_smoothing : 0.0);
+                            (1.0 - shape.label_smoothing) *
+                                ((j == own ? own_label : 0.0) + (j == other ? 1 - own_label : 0.0));
       const double log_probability = z[j] - largest - std::log(sum);
       out.result.loss_sum -= target * log_probability;
       gradient[j] = gradient_scale * (std::exp(log_probability) - target);

@@ -13,6 +13,7 @@ struct CrossEntropyResult {
   std::vector<double> logits_gradient;
 };
 CrossEntropyResult CrossEntropy(const LossShape& shape, const std::vector<float>& logits,
-                                const std::vector<int32_t>& labels, double gradient_scale);
+                                const std::vector<int32_t>& labels, double gradient_scale,
+                                double own_label = 1);
 
 }  // namespace thinwire::reference

@@ -29,6 +29,15 @@ TEST(ReferenceLoss, SmoothsLabelsAndIgnoresNegativeOnes) {
   EXPECT_EQ(out.logits_gradient[2], 0);
 }
 
+TEST(ReferenceLoss, MixesLabels) {
+  const float log3 = static_cast<float>(std::log(3.0));
+  const auto out = CrossEntropy({.batch = 2, .classes = 2}, {log3, 0, log3, 0}, {0, 1}, 1, 0.25);
+  EXPECT_NEAR(out.result.loss_sum, std::log(4.0 / 3) + std::log(4.0), 1e-6);
+  EXPECT_NEAR(out.logits_gradient[0], 0.75 - 0.25, 1e-6);
+  EXPECT_NEAR(out.logits_gradient[2], 0.75 - 0.75, 1e-6);
+  EXPECT_EQ(out.result.correct_top1, 1);
+}
+
 TEST(ReferenceLoss, TiesGoToTheLowerIndexAndNonFiniteIsWrong) {
   const LossShape shape{.batch = 3, .classes = 2};
   const auto out = CrossEntropy(shape, {1, 1, 1, 1, 9, -INFINITY}, {0, 1, 0}, 1);

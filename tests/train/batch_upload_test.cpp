@@ -12,10 +12,12 @@
 namespace thinwire {
 namespace {
 
-/// What a network of `batch_size` images reads of each batch of two epochs.
+/// What a network of `batch_size` images reads of each batch of two epochs. `ahead`: each is
+/// brought to the device before the one before has been read.
 std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
                                        PipelineOptions options,
-                                       DataType activations = DataType::kFloat32) {
+                                       DataType activations = DataType::kFloat32,
+                                       bool ahead = false) {
   const LayerGraph graph = BuildModel("resnet20", {});
   ParameterArena arena(device, graph.tensor_specs(), DataType::kFloat32, activations);
   Network network(
@@ -24,11 +26,19 @@ std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
   BatchPipeline pipeline(dataset, options);
   BatchUpload upload(device, pipeline);
   std::vector<std::vector<float>> inputs;
-  for (int64_t i = 0; i < 2 * pipeline.batches_per_epoch(); ++i) {
-    const Batch batch = pipeline.Next();
+  const int64_t count = 2 * pipeline.batches_per_epoch();
+  Batch next;
+  for (int64_t i = 0; i < count; ++i) {
+    const bool started = ahead && i > 0;
+    const Batch batch = started ? next : pipeline.Next();
     EXPECT_EQ(batch.bytes.empty(), !options.deliver_bytes || batch.rows == 0);
     EXPECT_EQ(batch.images.empty(), options.deliver_bytes);
-    upload(batch, network);
+    const std::vector<int32_t> expected_labels(batch.labels.begin(), batch.labels.end());
+    started ? upload.Finish(network) : upload(batch, network);
+    if (ahead && i + 1 < count) {
+      next = pipeline.Next();
+      upload.Start(next);
+    }
     std::vector<float> input(static_cast<size_t>(network.images().size));
     if (activations == DataType::kBFloat16) {
       std::vector<BFloat16> rounded(input.size());
@@ -39,7 +49,7 @@ std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
     }
     std::vector<int32_t> labels(static_cast<size_t>(network.labels().size));
     device.CopyToHost(network.labels(), labels.data());
-    EXPECT_EQ(labels, std::vector<int32_t>(batch.labels.begin(), batch.labels.end()));
+    EXPECT_EQ(labels, expected_labels);
     inputs.push_back(input);
   }
   return inputs;
@@ -53,6 +63,7 @@ void ExpectTheSameInputs(Device& device, const Dataset& dataset, PipelineOptions
   ASSERT_EQ(inputs.size(), 8u);
   EXPECT_EQ(inputs, expected);
   EXPECT_NE(inputs[0], inputs[4]);  // another epoch
+  EXPECT_EQ(Inputs(device, dataset, options, DataType::kFloat32, true), expected);
 
   std::vector<std::vector<float>> rounded;
   for (const auto& input : expected) rounded.push_back(RoundTo(DataType::kBFloat16, input));

@@ -127,6 +127,21 @@ TEST_F(RunTest, ResNetResumesBitForBit) {
   EXPECT_TRUE(ReadText((folder_ / "whole") + file) == ReadText((folder_ / "parts") + file));
 }
 
+TEST_F(RunTest, MixedImagesResumeBitForBit) {
+  const auto run = [&](const std::string& name, const Arguments& more) {
+    Arguments all = {"--mixup", "0.4", "--cutmix", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    ASSERT_EQ(RunProgram(TinyRun(folder_ / name, all)).status, 0);
+  };
+  run("whole", {"--max-steps", "11"});
+  run("parts", {"--max-steps", "5"});
+  run("parts", {"--max-steps", "11", "--resume", "auto"});
+  ASSERT_EQ(RunProgram(TinyRun(folder_ / "unmixed", {"--max-steps", "11"})).status, 0);
+  const std::string file = "/checkpoints/step-00000011.ckpt";
+  EXPECT_TRUE(ReadText((folder_ / "whole") + file) == ReadText((folder_ / "parts") + file));
+  EXPECT_NE(Steps(folder_ / "whole").back()["loss"], Steps(folder_ / "unmixed").back()["loss"]);
+}
+
 TEST_F(RunTest, SignalsFinishTheStepAndSave) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string run = folder_ / ("run" + std::to_string(signal));

@@ -273,6 +273,8 @@ TEST(SettingsTest, SettingsThatDoNotFitEachOther) {
   const std::string logreg = "model = \"logreg\"\ndataset = \"libsvm\"\ndata-dir = \"d\"\n";
   expect(logreg, "train-files");
   expect(logreg + "train-files = [\"a\"]\nlabel-smoothing = 0.1", "label-smoothing");
+  expect(logreg + "train-files = [\"a\"]\nmixup = 0.2", "mixup");
+  expect(logreg + "train-files = [\"a\"]\ncutmix = 1", "cutmix");
   expect(logreg + "train-files = [\"a\"]\ngrad-accum-steps = 2", "grad-accum-steps");
   expect(logreg + "train-files = [\"a\"]\nmodel-ema = 0.5", "model-ema");
 }
