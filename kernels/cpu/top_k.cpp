@@ -13,6 +13,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/compression_input.h"
@@ -48,8 +49,8 @@ class CpuTopK : public TopK {
     int64_t count;
   };
   struct Scratch {
-    std::array<int32_t, kTask + kSlack> indices;
-    std::array<T, kTask + kSlack> values;
+    std::array<int32_t, 2 * kTask + kSlack> indices;
+    std::array<T, 2 * kTask + kSlack> values;
   };
 
   /// All keys above `key` are chosen, and of those at it the first `ties`.
@@ -116,14 +117,21 @@ class CpuTopK : public TopK {
 
   Elements Collect(const cpu::CollectArguments<T>& v, Key threshold, int64_t task,
                    Scratch& scratch) const {
-    int64_t count = 0;
+    return {scratch.indices.data(), scratch.values.data(),
+            CollectAfter(v, threshold, task, 0, scratch)};
+  }
+
+  /// Appends the task's elements to the `count` in the scratch, kTask at most; how many there are
+  /// then.
+  int64_t CollectAfter(const cpu::CollectArguments<T>& v, Key threshold, int64_t task,
+                       int64_t count, Scratch& scratch) const {
     const size_t t = static_cast<size_t>(task);
     for (size_t p = first_piece_[t]; p < first_piece_[t + 1]; ++p) {
       count += cpu::Isa().flat<T>().collect_large(v, threshold, pieces_[p].begin, pieces_[p].end,
                                                   scratch.indices.data() + count,
                                                   scratch.values.data() + count);
     }
-    return {scratch.indices.data(), scratch.values.data(), count};
+    return count;
   }
 
   /// Gathers at least k candidates, all that lie above some magnitude. Where that fails since too
@@ -178,26 +186,44 @@ class CpuTopK : public TopK {
   /// Gathers what is at least `threshold`, and returns how many they are, or more than capacity_.
   int64_t Gather(const cpu::CollectArguments<T>& v, Key threshold) {
     std::atomic<int64_t> gathered{0};
-    cpu::ParallelChunks(tasks_, [&](int64_t task) {
-      if (gathered.load(std::memory_order_relaxed) > capacity_) return;
+    ForEachPart([&](int64_t, int64_t first, int64_t end) {
       Scratch scratch;
-      const Elements found = Collect(v, threshold, task, scratch);
-      const int64_t offset = gathered.fetch_add(found.count, std::memory_order_relaxed);
-      found_[static_cast<size_t>(task)] = {offset, found.count};
-      if (offset + found.count > capacity_) return;
-      std::copy_n(found.indices, found.count, indices_.data() + offset);
-      std::copy_n(found.values, found.count, values_.data() + offset);
+      int64_t count = 0, waiting = first;  // elements in the scratch, and the first one's task
+      for (int64_t task = first; task < end; ++task) {
+        if (gathered.load(std::memory_order_relaxed) > capacity_) return;
+        const int64_t before =
+            std::exchange(count, CollectAfter(v, threshold, task, count, scratch));
+        found_[static_cast<size_t>(task)] = {before, count - before};
+        if (count <= kTask && task + 1 < end) continue;
+        // Many at once, since processors are slow to agree on a number.
+        const int64_t offset = gathered.fetch_add(count, std::memory_order_relaxed);
+        if (offset + count > capacity_) return;
+        std::copy_n(scratch.indices.data(), count, indices_.data() + offset);
+        std::copy_n(scratch.values.data(), count, values_.data() + offset);
+        for (; waiting <= task; ++waiting) found_[static_cast<size_t>(waiting)].offset += offset;
+        count = 0;
+      }
     });
-    gathered_ = gathered;
-    return gathered_;
+    return gathered;
   }
 
-  /// Calls function(part, begin, end) on the parts of the candidates.
+  /// Calls function(part, begin, end) on the parts of the tasks: a part's are always the same
+  /// thread's, whose cache has what it left there.
   template <typename Function>
   void ForEachPart(const Function& function) {
     cpu::ParallelChunks(kParts, [&](int64_t part) {
-      function(part, part * gathered_ / kParts, (part + 1) * gathered_ / kParts);
+      function(part, part * tasks_ / kParts, (part + 1) * tasks_ / kParts);
     });
+  }
+
+  /// Calls function(key) for the candidates that the tasks [begin, end) have found.
+  template <typename Function>
+  void ForEachKey(int64_t begin, int64_t end, const Function& function) const {
+    for (int64_t task = begin; task < end; ++task) {
+      const Found& found = found_[static_cast<size_t>(task)];
+      const T* const values = values_.data() + found.offset;
+      for (int64_t i = 0; i < found.count; ++i) function(KeyOf(values[i]));
+    }
   }
 
   /// Bins of equal width between the guess and the sample's largest find the keys among which the
@@ -209,19 +235,25 @@ class CpuTopK : public TopK {
     std::fill(counts_.begin(), counts_.end(), 0);
     ForEachPart([&](int64_t part, int64_t begin, int64_t end) {
       int64_t* counts = counts_.data() + part * kBins;
-      for (int64_t i = begin; i < end; ++i)
-        ++counts[bin_of(KeyOf(values_[static_cast<size_t>(i)]))];
+      ForEachKey(begin, end, [&](Key key) { ++counts[bin_of(key)]; });
     });
     AddCounts();
     const Place place = Descend(counts_.data(), shape_.k);
     const Key bin = static_cast<Key>(place.bin);
     keys_.resize(static_cast<size_t>(counts_[static_cast<size_t>(bin)]));
-    std::atomic<size_t> kept{0};
-    ForEachPart([&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Key key = KeyOf(values_[static_cast<size_t>(i)]);
-        if (bin_of(key) == bin) keys_[kept.fetch_add(1, std::memory_order_relaxed)] = key;
-      }
+    // Where each part's begin; the first part's count has become the sum of all.
+    std::array<Key*, kParts> to;
+    Key* next = keys_.data();
+    for (size_t part = kParts - 1; part > 0; --part) {
+      to[part] = next;
+      next += counts_[part * static_cast<size_t>(kBins) + static_cast<size_t>(bin)];
+    }
+    to[0] = next;
+    ForEachPart([&](int64_t part, int64_t begin, int64_t end) {
+      Key* key_to = to[static_cast<size_t>(part)];
+      ForEachKey(begin, end, [&](Key key) {
+        if (bin_of(key) == bin) *key_to++ = key;
+      });
     });
     const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(place.rank - 1);
     std::nth_element(keys_.begin(), nth, keys_.end(), std::greater<>());
@@ -336,7 +368,7 @@ class CpuTopK : public TopK {
 
   // Candidates, in the order in which tasks came; of each task where they are. None lies below
   // least_; few above largest_.
-  int64_t capacity_ = 0, gathered_ = 0;
+  int64_t capacity_ = 0;
   std::vector<int32_t> indices_;
   std::vector<T> values_;
   std::vector<Found> found_;

@@ -110,6 +110,48 @@ __attribute__((noinline)) void AppendAll(const CollectArguments<T>& a, int64_t b
   result = found;
 }
 
+#if defined(THINWIRE_ISA_avx512)
+/// The same where few are large: finds the vectors that hold any, and packs those alone.
+void AppendFew(const CollectArguments<float>& a, int64_t begin, int64_t end, int32_t threshold,
+               Found<float>& found) {
+  constexpr int kVectors = 256;
+  uint16_t large[kVectors];
+  int32_t positions[kVectors + kLanes];
+  Ints lanes{};
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane;
+  const __m512i least = _mm512_set1_epi32(threshold);
+  for (; begin + kVectors * kLanes <= end; begin += kVectors * kLanes) {
+    for (int v = 0; v < kVectors; ++v) {
+      const Ints keys = (Ints)ValueAt<Floats>(a, begin + v * kLanes) & 0x7FFFFFFF;
+      large[v] = _mm512_cmpge_epi32_mask((__m512i)keys, least);
+    }
+    int count = 0;
+    for (int v = 0; v < kVectors; v += kLanes) {
+      __m256i bits;
+      __builtin_memcpy(&bits, large + v, sizeof(bits));
+      const __m512i wide = _mm512_maskz_cvtepu16_epi32(0xFFFF, bits);
+      const __mmask16 any = _mm512_test_epi32_mask(wide, wide);
+      _mm512_storeu_si512(positions + count,
+                          _mm512_maskz_compress_epi32(any, (__m512i)(lanes + v)));
+      count += __builtin_popcount(any);
+    }
+    Found<float> result = found;
+    for (int p = 0; p < count; ++p) {
+      const __mmask16 wanted = large[positions[p]];
+      const int64_t i = begin + positions[p] * kLanes;
+      const Floats value = ValueAt<Floats>(a, i);
+      _mm512_storeu_si512(
+          result.indices + result.count,
+          _mm512_maskz_compress_epi32(wanted, (__m512i)(lanes + static_cast<int32_t>(i))));
+      _mm512_storeu_ps(result.values + result.count, _mm512_maskz_compress_ps(wanted, value));
+      result.count += __builtin_popcount(wanted);
+    }
+    found = result;
+  }
+  AppendAll(a, begin, end, threshold, found);
+}
+#endif
+
 }  // namespace
 
 template <typename T>
@@ -118,7 +160,11 @@ int64_t CollectLarge(const CollectArguments<T>& arguments, typename FlatKernels<
   const CollectArguments<T> a = arguments;
   Found<T> found{indices, values};
 #if defined(THINWIRE_ISA_avx512)
-  AppendAll(a, begin, end, threshold, found);  // which packs the found lanes by itself
+  if constexpr (sizeof(T) == sizeof(float)) {
+    AppendFew(a, begin, end, threshold, found);
+  } else {
+    AppendAll(a, begin, end, threshold, found);
+  }
 #else
   // Most blocks hold none to few: their bits are looked through two at a time, without a branch
   // that could be guessed wrong for each.
