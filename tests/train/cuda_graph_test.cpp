@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <map>
-#include <set>
 #include <sstream>
 
 #include "kernels/device.h"
@@ -176,10 +175,12 @@ TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
 TEST_P(CudaGraphTest, LaunchesAreFew) {
   constexpr double kLayers = 42;  // of a ResNet-20
   if (gpus() > 1) GTEST_SKIP() << "messages add copies and sums for each rank";
-  static const std::set<std::string> counted = {"sgd", "cd_adam", "onebit_adam"};
-  if (!counted.contains(method().name)) GTEST_SKIP() << "it takes more, or its settings do";
+  static const std::map<std::string, double> most = {
+      {"sgd", 2.2}, {"cd_adam", 2.2}, {"onebit_adam", 2.2}, {"ef21_bc", 2.41}};
+  const auto found = most.find(method().name);
+  if (found == most.end()) GTEST_SKIP() << "it takes more, or its settings do";
   const auto calls = CallsOfStep("off", {"--model", "resnet20", "--batch-size", "2"});
-  EXPECT_LE(calls.at("cudaLaunchKernelExC"), 2.2 * kLayers);
+  EXPECT_LE(calls.at("cudaLaunchKernelExC"), found->second * kLayers);
   EXPECT_GT(calls.at("cudaLaunchKernelExC"), 4 * 19);
 }
 
