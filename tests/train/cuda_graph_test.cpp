@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 struct Method {
   std::string name;
   Arguments flags;
-  bool whole = true;  // the step is one graph
+  bool whole = true;  // the step is one graph; of one GPU it always is
 };
 
 std::vector<Method> Methods() {
@@ -34,7 +34,13 @@ std::vector<Method> Methods() {
         "--uncompressed-tensors", "bias"}},
       {"saef_sgdm", {"--opt", "saef-sgdm", "--compressor", "sign"}},
       {"onebit_adam", {"--opt", "onebit-adam", "--freeze-steps", "2", "--lr", "1e-7"}},
-      {"ef21_bc", {"--opt", "ef21-bc", "--compressor", "topk", "--topk-ratio", "0.016"}, false}};
+      {"ef21_bc", {"--opt", "ef21-bc", "--compressor", "topk", "--topk-ratio", "0.016"}, false},
+      {"ef21_bc_central",
+       {"--opt", "ef21-bc", "--compressor", "topk", "--topk-ratio", "0.016", "--server",
+        "central"}},
+      {"ef_amsgrad_topk",
+       {"--opt", "ef-amsgrad", "--compressor", "topk", "--lr", "0.001", "--server", "central",
+        "--uncompressed-tensors", "bias"}}};
 }
 
 class CudaGraphTest : public RunTest,
@@ -45,6 +51,7 @@ class CudaGraphTest : public RunTest,
     if (CudaDeviceCount() < gpus()) GTEST_SKIP() << "needs " << gpus() << " GPUs";
   }
   static const Method& method() { return std::get<0>(GetParam()); }
+  static bool whole() { return method().whole || gpus() == 1; }
   static int gpus() { return std::get<1>(GetParam()); }
 
   /// A run whose learning rate changes every step.
@@ -154,7 +161,7 @@ TEST_P(CudaGraphTest, EqualsItWithGradientAccumulation) {
 // After the warm-up the host uploads a batch and what changes from step to step, launches a graph,
 // and waits once for the loss, and once, then without any delay, for what checks have found.
 TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
-  if (!method().whole) GTEST_SKIP() << "its messages are the host's";
+  if (!whole()) GTEST_SKIP() << "its messages are the host's";
   auto calls = CallsOfStep("on");
   EXPECT_EQ(calls["cudaGraphLaunch"], 1);
   EXPECT_EQ(calls["cudaGraphInstantiate"], 0);
@@ -186,7 +193,7 @@ TEST_P(CudaGraphTest, LaunchesAreFew) {
 
 // Where the host carries messages, what is between them is still replayed.
 TEST_P(CudaGraphTest, ForwardAndBackwardAreAGraphInAnyCase) {
-  if (method().whole) GTEST_SKIP() << "all of its step is";
+  if (whole()) GTEST_SKIP() << "all of its step is";
   EXPECT_GE(CallsOfStep("on")["cudaGraphLaunch"], 1);
 }
 
