@@ -160,6 +160,10 @@ class Device {
   /// finds one, a device that works behind the host skips all updates, SignCompression::Add and
   /// ScatterAdd, so that parameters stay as they are, until ResumeUpdates.
   virtual void FindNonFinite(ConstView x, View result) = 0;
+  /// The same for a sparse vector from elsewhere: the first place whose index (int32) is not within
+  /// the range or not above the one before it, or whose value (float32 or float64) is NaN or Inf.
+  virtual void FindMalformed(ConstView indices, ConstView values, const Range& range,
+                             View result) = 0;
   virtual void ResumeUpdates() {}
 
   // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty

@@ -16,11 +16,27 @@ void FiniteChecks::Check(ConstView x, Failure fail) {
     if (const int64_t index = device_.FirstNonFinite(x); index >= 0) fail(index);
     return;
   }
+  device_.FindNonFinite(x, NextPlace(std::move(fail)));
+}
+
+void FiniteChecks::CheckMessage(ConstView indices, ConstView values, const Range& range,
+                                Failure fail) {
+  if (indices.size == 0) return;
+  if (device_.host_visible()) {
+    int64_t place = -1;
+    device_.FindMalformed(indices, values, range, {&place, kBytes, DataType::kUint8});
+    if (place >= 0) fail(place);
+    return;
+  }
+  device_.FindMalformed(indices, values, range, NextPlace(std::move(fail)));
+}
+
+View FiniteChecks::NextPlace(Failure fail) {
   if (!found_) found_ = device_.Allocate(static_cast<int64_t>(kMostChecks) * kBytes);
   if (failures_.size() == kMostChecks) Read();
   const auto place = static_cast<int64_t>(failures_.size()) * kBytes;
-  device_.FindNonFinite(x, found_.view(DataType::kUint8).Slice(place, kBytes));
   failures_.push_back(std::move(fail));
+  return found_.view(DataType::kUint8).Slice(place, kBytes);
 }
 
 void FiniteChecks::Read() {

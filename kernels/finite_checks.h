@@ -1,4 +1,4 @@
-// Checks for NaN and Inf that need not wait for the device.
+// Checks of values and of messages that need not wait for the device.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace thinwire {
 
-/// Looks for NaN and Inf at once where the host sees the device's memory; elsewhere the device does
+/// Looks for NaN and Inf, or for what makes a message malformed, at once where the host sees the device's memory; elsewhere the device does
 /// it, and the host asks for what it has found in Read. Meanwhile parameters stay as they are
 /// (Device::FindNonFinite).
 class FiniteChecks {
@@ -22,11 +22,17 @@ class FiniteChecks {
 
   /// @throws what `fail` does, now or in Read.
   void Check(ConstView x, Failure fail);
+  /// The same of a sparse vector from elsewhere (Device::FindMalformed). Nothing is scattered by it
+  /// on the device once something has been found.
+  void CheckMessage(ConstView indices, ConstView values, const Range& range, Failure fail);
   /// Waits for the device if there have been checks since the last call.
   /// @throws what the first check's `fail` does that has found something.
   void Read();
 
  private:
+  /// Where the device writes what it finds.
+  View NextPlace(Failure fail);
+
   Device& device_;
   Buffer found_;  // an int64_t each
   std::vector<Failure> failures_;

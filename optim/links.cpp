@@ -53,6 +53,15 @@ Partition PartitionTensors(const LinkContext& context) {
   return partition;
 }
 
+/// Whether a sparse compressor's messages need not pass through the host: it could not read them
+/// where they are, has nothing to encode, and knows their lengths.
+bool StaysOnDevice(const LinkContext& context, const std::string& compressor) {
+  const OptimizerOptions& options = context.options;
+  return !context.device().host_visible() && compressor == "topk" &&
+         options.index_coding == "plain" && options.value_type == "f32" &&
+         (options.server == "central" || context.communicator.size() == 1);
+}
+
 /// Two links side by side, each over its tensors.
 class MixedUplink : public Uplink {
  public:
@@ -174,6 +183,7 @@ std::unique_ptr<Uplink> MakeUplink(const LinkContext& context, const std::string
     if (compressor == "sign" || compressor == "vote") {
       return MakeSignUplink(context, tensors, compressor == "sign");
     }
+    if (StaysOnDevice(context, compressor)) return MakeDeviceSparseUplink(context, tensors);
     return MakeSparseUplink(context, tensors, compressor == "randk");
   };
   const auto [compressed, uncompressed] = PartitionTensors(context);
@@ -188,6 +198,7 @@ std::unique_ptr<Downlink> MakeDownlink(const LinkContext& context, const std::st
     if (compressor == "sign" || compressor == "vote") {
       return MakeSignDownlink(context, tensors, compressor == "sign");
     }
+    if (StaysOnDevice(context, compressor)) return MakeDeviceSparseDownlink(context, tensors);
     return MakeSparseDownlink(context, tensors, compressor == "randk");
   };
   const auto [compressed, uncompressed] = PartitionTensors(context);

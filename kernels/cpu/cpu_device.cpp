@@ -168,6 +168,10 @@ class CpuDevice : public Device {
   void FindNonFinite(ConstView x, View result) override {
     *static_cast<int64_t*>(result.data) = cpu::FirstNonFinite(x);
   }
+  void FindMalformed(ConstView indices, ConstView values, const Range& range,
+                     View result) override {
+    *static_cast<int64_t*>(result.data) = cpu::FirstMalformed(indices, values, range);
+  }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
     cpu::Update(update, gradient, buffer, x);

@@ -70,4 +70,17 @@ int64_t FirstNonFinite(ConstView x) {
   return -1;
 }
 
+int64_t FirstMalformed(ConstView indices, ConstView values, const Range& range) {
+  const auto* const index = indices.as<int32_t>();
+  return WithFloatingType(values.type, [&]<typename T>() -> int64_t {
+    const T* const value = values.as<T>();
+    int64_t least = range.begin;
+    for (int64_t j = 0; j < indices.size; ++j) {
+      if (index[j] < least || index[j] >= range.end || !std::isfinite(value[j])) return j;
+      least = int64_t{index[j]} + 1;
+    }
+    return -1;
+  });
+}
+
 }  // namespace thinwire::cpu

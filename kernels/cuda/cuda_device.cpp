@@ -226,6 +226,10 @@ class CudaDevice : public Device {
   void FindNonFinite(ConstView x, View result) override {
     cuda::FirstNonFinite(queue_, x, true, result.data);
   }
+  void FindMalformed(ConstView indices, ConstView values, const Range& range,
+                     View result) override {
+    cuda::FirstMalformed(queue_, indices, values, range, result.data);
+  }
   void ResumeUpdates() override { Zero(halted_.view()); }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {

@@ -123,6 +123,32 @@ struct FirstNonFiniteBody {
   }
 };
 
+template <typename T>
+struct FirstMalformedBody {
+  const int32_t* indices;
+  const T* values;
+  Range range;
+  unsigned long long* result;
+  int* halted;
+
+  template <int kWidth>
+  __device__ void At(int64_t j) const {
+    const Vector<int32_t, kWidth> places = Load<kWidth>(indices + j);
+    const Vector<T, kWidth> numbers = Load<kWidth>(values + j);
+    int64_t least = j == 0 ? range.begin : int64_t{indices[j - 1]} + 1;
+#pragma unroll
+    for (int lane = 0; lane < kWidth; ++lane) {
+      const int64_t place = places.lanes[lane];
+      if (place < least || place >= range.end || !isfinite(numbers.lanes[lane])) {
+        atomicMin(result, static_cast<unsigned long long>(j + lane));
+        atomicExch(halted, 1);
+        return;
+      }
+      least = place + 1;
+    }
+  }
+};
+
 }  // namespace
 
 int64_t ReductionScratchBytes() { return sizeof(Scratch); }
@@ -155,6 +181,16 @@ void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result) {
   };
   if (x.type == DataType::kBFloat16) return run.template operator()<BFloat16>();
   WithFloatingType(x.type, run);
+}
+
+void FirstMalformed(const Queue& queue, ConstView indices, ConstView values, const Range& range,
+                    void* result) {
+  Fill(queue, result, 0xFF, sizeof(int64_t));  // -1
+  WithFloatingType(values.type, [&]<typename T>() {
+    ForEach<T>("first_malformed", queue, indices.size, AllAligned(indices, values),
+               FirstMalformedBody<T>{indices.as<int32_t>(), values.as<T>(), range,
+                                     static_cast<unsigned long long*>(result), queue.halted});
+  });
 }
 
 }  // namespace thinwire::cuda

@@ -1,6 +1,7 @@
 // Reductions of flat vectors on the GPU; see Device.
 #pragma once
 
+#include "kernels/compression.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/view.h"
 
@@ -14,5 +15,8 @@ void ClipScale(const Queue& queue, ConstView sum_of_squares, double max_norm, Vi
 /// Writes the index, or -1, to `result` (one int64_t in device memory); with `halt`, sets the queue's
 /// `halted` if there is one.
 void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result);
+/// The same, and always halts.
+void FirstMalformed(const Queue& queue, ConstView indices, ConstView values, const Range& range,
+                    void* result);
 
 }  // namespace thinwire::cuda

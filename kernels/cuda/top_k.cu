@@ -2,19 +2,23 @@
 // operands and little more:
 //
 // 1. count the magnitudes' highest digits; the k-th largest has one of them,
-// 2. gather all elements whose highest digit is at least that one: the candidates,
+// 2. gather all elements whose highest digit is at least that one, the candidates, and count the
+//    second digits of those that have it,
 // 3. count the lower digits of the candidates that have the k-th largest's higher ones, one by one,
 //    which gives the k-th largest itself,
-// 4. count in each tile what lies above it, and ties; sum over tiles; write in order.
+// 4. count in each tile what lies above it, and ties; sum over tiles,
+// 5. write in order.
 //
-// Where ties or a flat distribution give more candidates than there is memory for, steps 3 and 4
-// read all elements instead. All of this is decided on the device.
+// What follows from all blocks' counts, the block that finishes last works out. Where ties or a
+// flat distribution give more candidates than there is memory for, steps 3 to 5 read all elements
+// instead. All of this is decided on the device.
 #include <cub/block/block_scan.cuh>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/compression_input.cuh"
+#include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/top_k.h"
 #include "kernels/cuda/upload.h"
 
@@ -53,6 +57,11 @@ struct TileCounts {
   int above, ties;
 };
 
+/// Bits [shift, shift + bits) of a magnitude.
+struct Digit {
+  int shift, bits;
+};
+
 template <typename T>
 struct Arguments {
   // v = input + state_factor * state
@@ -63,7 +72,9 @@ struct Arguments {
 
   const Range* tiles;
   int64_t tile_count;
-  int* bins;  // [kBins], zeros between launches
+  long long k;
+  int* bins;                  // [kBins], zeros between launches
+  unsigned* finished_blocks;  // 0 between launches
   Selection<T>* selection;
 
   // Candidates, in tiles; of each tile where they are.
@@ -111,73 +122,87 @@ struct Arguments {
   }
 };
 
-/// Counts the digit at `shift` of the elements whose higher digits are the selection's.
+/// A block's counts of one digit, in shared memory, of the elements whose higher digits are
+/// `prefix`.
+template <typename T>
+class DigitCounts {
+ public:
+  __device__ DigitCounts(int* counts, Digit digit, KeyOfType<T> prefix)
+      : counts_(counts), digit_(digit), prefix_(prefix) {
+    for (int bin = threadIdx.x; bin < kBins; bin += kThreads) counts_[bin] = 0;
+    __syncthreads();
+  }
+
+  __device__ void Add(T value) const {
+    const KeyOfType<T> key = KeyOf(value);
+    if (key >> (digit_.shift + digit_.bits) != prefix_) return;
+    const KeyOfType<T> mask = (KeyOfType<T>{1} << digit_.bits) - 1;
+    atomicAdd(&counts_[static_cast<int>(key >> digit_.shift & mask)], 1);
+  }
+
+  /// Adds the block's counts to all. The last block finds the digit of the k-th largest, which is
+  /// number `rank` among the elements counted, and clears the bins.
+  __device__ void Finish(const Arguments<T>& a, bool first) const {
+    using Scan = cub::BlockScan<long long, kThreads>;
+    __shared__ typename Scan::TempStorage storage;
+    __syncthreads();
+    for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
+      if (counts_[bin] != 0) atomicAdd(&a.bins[bin], counts_[bin]);
+    }
+    if (!IsLastBlock(a.finished_blocks)) return;
+    constexpr int kOwn = kBins / kThreads;
+    // Thread 0 has the highest bins.
+    int own[kOwn];
+    long long sum = 0;
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      own[j] = atomicExch(&a.bins[kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j)], 0);
+      sum += own[j];
+    }
+    const long long rank = first ? a.k : a.selection->rank;
+    long long before = 0;
+    Scan(storage).ExclusiveSum(sum, before);
+    __syncthreads();  // all have read the selection
+    if (before >= rank || rank > before + sum) return;
+    long long left = rank - before;
+    int j = 0;
+    while (left > own[j]) left -= own[j++];
+    const int bin = kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j);
+    a.selection->prefix = (prefix_ << digit_.bits) | static_cast<KeyOfType<T>>(bin);
+    a.selection->rank = left;
+    if (first) a.selection->gathered = 0;
+  }
+
+ private:
+  int* const counts_;  // [kBins]
+  const Digit digit_;
+  const KeyOfType<T> prefix_;
+};
+
+/// The k-th largest's first digit, or another but the second.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 4)  // else ptxas saves registers and spills some
-    HistogramKernel(Arguments<T> a, int shift, bool first, int digit_bits) {
-  __shared__ int counts[kBins];
-  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) counts[bin] = 0;
-  __syncthreads();
-  const KeyOfType<T> prefix = first ? 0 : a.selection->prefix;
-  const KeyOfType<T> mask = (KeyOfType<T>{1} << digit_bits) - 1;
-  const auto count = [&](T value) {
-    const KeyOfType<T> key = KeyOf(value);
-    if (first || key >> (shift + digit_bits) == prefix) {
-      atomicAdd(&counts[static_cast<int>(key >> shift & mask)], 1);
-    }
-  };
+    HistogramKernel(Arguments<T> a, Digit digit, bool first) {
+  __shared__ int shared_counts[kBins];
+  const DigitCounts<T> counts(shared_counts, digit, first ? 0 : a.selection->prefix);
   if (!first && a.Gathered()) {
     const int64_t gathered = static_cast<int64_t>(a.selection->gathered);
     const int64_t threads = int64_t{gridDim.x} * kThreads;
     for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < gathered; i += threads) {
-      count(a.candidate_values[i]);
+      counts.Add(a.candidate_values[i]);
     }
   } else {
     for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
-      a.ForEach(a.tiles[tile], [&](int64_t, T value) { count(value); });
+      a.ForEach(a.tiles[tile], [&](int64_t, T value) { counts.Add(value); });
     }
   }
-  __syncthreads();
-  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
-    if (counts[bin] != 0) atomicAdd(&a.bins[bin], counts[bin]);
-  }
+  counts.Finish(a, first);
 }
 
-/// Finds the digit of the k-th largest, and clears the bins.
+/// Gathers each tile's elements whose highest digit is at least the selection's, in order, and
+/// finds the k-th largest's second digit.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    PickKernel(Arguments<T> a, bool first, long long k, int digit_bits) {
-  using Scan = cub::BlockScan<long long, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
-  constexpr int kOwn = kBins / kThreads;
-  // Thread 0 has the highest bins.
-  int own[kOwn];
-  long long sum = 0;
-#pragma unroll
-  for (int j = 0; j < kOwn; ++j) {
-    const int bin = kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j);
-    own[j] = a.bins[bin];
-    a.bins[bin] = 0;
-    sum += own[j];
-  }
-  long long before = 0;
-  Scan(storage).ExclusiveSum(sum, before);
-  const long long rank = first ? k : a.selection->rank;
-  const KeyOfType<T> prefix = first ? 0 : a.selection->prefix;
-  __syncthreads();  // all have read the selection
-  if (before >= rank || rank > before + sum) return;
-  long long left = rank - before;
-  int j = 0;
-  while (left > own[j]) left -= own[j++];
-  const int bin = kBins - 1 - (static_cast<int>(threadIdx.x) * kOwn + j);
-  a.selection->prefix = (prefix << digit_bits) | static_cast<KeyOfType<T>>(bin);
-  a.selection->rank = left;
-  if (first) a.selection->gathered = 0;
-}
-
-/// Gathers each tile's elements whose highest digit is at least the selection's, in order.
-template <typename T>
-__global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shift) {
+__global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, Digit second) {
   using Counts = unsigned long long;  // of each round, 16 bits each
   using Scan = cub::BlockScan<Counts, kThreads>;
   __shared__ typename Scan::TempStorage storage;
@@ -187,7 +212,9 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shi
   const auto of_round = [](Counts counts, int round) {
     return static_cast<int>(counts >> (16 * round) & 0xFFFF);
   };
-  const KeyOfType<T> least = a.selection->prefix << shift;
+  __shared__ int shared_counts[kBins];
+  const DigitCounts<T> counts_of_second(shared_counts, second, a.selection->prefix);
+  const KeyOfType<T> least = a.selection->prefix << (second.shift + second.bits);
   for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
     const Range range = a.tiles[tile];
     const bool whole = a.aligned && range.begin % kNeighbours == 0;
@@ -218,7 +245,9 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shi
       const int64_t i = range.begin + (round * kThreads + threadIdx.x) * kNeighbours;
 #pragma unroll
       for (int k = 0; k < kNeighbours; ++k) {
-        own += Counts{wanted(i + k, values[round][k])} << (16 * round);
+        if (!wanted(i + k, values[round][k])) continue;
+        own += Counts{1} << (16 * round);
+        counts_of_second.Add(values[round][k]);
       }
     }
     Counts before = 0, sum = 0;
@@ -250,6 +279,7 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(Arguments<T> a, int shi
     }
     __syncthreads();  // before the next tile's offset
   }
+  counts_of_second.Finish(a, false);
 }
 
 /// Calls body(valid, index, value) for the tile's candidates, or elements, in order, kThreads at a
@@ -275,7 +305,36 @@ __device__ void ForEachOfTile(const Arguments<T>& a, int64_t tile, const Body& b
   }
 }
 
-/// How many of each tile lie above the k-th largest, and at it.
+/// Finds where each tile's output begins, and how many ties it may take. One block.
+template <typename T>
+__device__ void PlaceTiles(const Arguments<T>& a) {
+  using Scan = cub::BlockScan<long long, kThreads>;
+  __shared__ typename Scan::TempStorage storage;
+  const long long ties_wanted = a.selection->rank;
+  const volatile TileCounts* const tile_counts = a.tile_counts;
+  long long written = 0, ties_seen = 0;
+  for (int64_t first = 0; first < a.tile_count; first += kThreads) {
+    const int64_t tile = first + threadIdx.x;
+    const bool valid = tile < a.tile_count;
+    const int above = valid ? tile_counts[tile].above : 0;
+    const int ties = valid ? tile_counts[tile].ties : 0;
+    long long before = 0, sum = 0;
+    Scan(storage).ExclusiveSum(static_cast<long long>(ties), before, sum);
+    __syncthreads();
+    const long long left = ties_wanted - (ties_seen + before);
+    const long long taken = left < 0 ? 0 : left < ties ? left : ties;
+    ties_seen += sum;
+    Scan(storage).ExclusiveSum(above + taken, before, sum);
+    __syncthreads();
+    if (valid) {
+      a.tile_begins[tile] = written + before;
+      a.tile_counts[tile].ties = static_cast<int>(taken);
+    }
+    written += sum;
+  }
+}
+
+/// Counts what of each tile lies above the k-th largest, and at it; then places the tiles.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) CountKernel(Arguments<T> a) {
   __shared__ int above, ties;
@@ -295,33 +354,7 @@ __global__ void __launch_bounds__(kThreads) CountKernel(Arguments<T> a) {
     if (threadIdx.x == 0) a.tile_counts[tile] = {above, ties};
     __syncthreads();
   }
-}
-
-/// Where each tile's output begins, and how many ties it may take.
-template <typename T>
-__global__ void __launch_bounds__(kThreads) PlaceKernel(Arguments<T> a) {
-  using Scan = cub::BlockScan<long long, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
-  const long long ties_wanted = a.selection->rank;
-  long long written = 0, ties_seen = 0;
-  for (int64_t first = 0; first < a.tile_count; first += kThreads) {
-    const int64_t tile = first + threadIdx.x;
-    TileCounts counts{};
-    if (tile < a.tile_count) counts = a.tile_counts[tile];
-    long long before = 0, sum = 0;
-    Scan(storage).ExclusiveSum(static_cast<long long>(counts.ties), before, sum);
-    __syncthreads();
-    const long long left = ties_wanted - (ties_seen + before);
-    const long long taken = left < 0 ? 0 : left < counts.ties ? left : counts.ties;
-    ties_seen += sum;
-    Scan(storage).ExclusiveSum(counts.above + taken, before, sum);
-    __syncthreads();
-    if (tile < a.tile_count) {
-      a.tile_begins[tile] = written + before;
-      a.tile_counts[tile].ties = static_cast<int>(taken);
-    }
-    written += sum;
-  }
+  if (IsLastBlock(a.finished_blocks)) PlaceTiles(a);
 }
 
 /// Writes what is chosen, in order.
@@ -375,6 +408,7 @@ class CudaTopK : public TopK {
     };
     tiles_ = Upload(device, tiles);
     bins_ = allocate(kBins, sizeof(int));
+    finished_blocks_ = allocate(1, sizeof(unsigned));
     selection_ = allocate(1, sizeof(Selection<T>));
     offsets_ = allocate(tile_count_, sizeof(unsigned long long));
     counts_ = allocate(tile_count_, sizeof(int));
@@ -393,7 +427,9 @@ class CudaTopK : public TopK {
                          .aligned = AllAligned(input.values, input.parameters, input.added, state),
                          .tiles = static_cast<const Range*>(tiles_.data()),
                          .tile_count = tile_count_,
+                         .k = k_,
                          .bins = static_cast<int*>(bins_.data()),
+                         .finished_blocks = static_cast<unsigned*>(finished_blocks_.data()),
                          .selection = static_cast<Selection<T>*>(selection_.data()),
                          .capacity = capacity_,
                          .offsets = static_cast<unsigned long long*>(offsets_.data()),
@@ -405,25 +441,24 @@ class CudaTopK : public TopK {
                          .indices = indices.as<int32_t>(),
                          .values = values.as<T>()};
     const Grid tiles = GridFor(queue_, tile_count_ * kThreads, kThreads);
-    const Grid one{.blocks = 1, .threads = kThreads};
-    for (int shift = kKeyBits<T>; shift > 0;) {
-      const bool first = shift == kKeyBits<T>;
-      const int digit_bits = shift < kDigitBits ? shift : kDigitBits;
-      shift -= digit_bits;
-      Launch("top_k_histogram", queue_, tiles, HistogramKernel<T>, a, shift, first, digit_bits);
-      Launch("top_k_pick", queue_, one, PickKernel<T>, a, first, static_cast<long long>(k_),
-             digit_bits);
-      if (first) Launch("top_k_gather", queue_, tiles, GatherKernel<T>, a, shift);
+    Digit digit{.shift = kKeyBits<T> - kDigitBits, .bits = kDigitBits};
+    Launch("top_k_histogram", queue_, tiles, HistogramKernel<T>, a, digit, true);
+    digit.shift -= kDigitBits;
+    Launch("top_k_gather", queue_, tiles, GatherKernel<T>, a, digit);
+    while (digit.shift > 0) {
+      digit.bits = digit.shift < kDigitBits ? digit.shift : kDigitBits;
+      digit.shift -= digit.bits;
+      Launch("top_k_histogram", queue_, tiles, HistogramKernel<T>, a, digit, false);
     }
     Launch("top_k_count", queue_, tiles, CountKernel<T>, a);
-    Launch("top_k_place", queue_, one, PlaceKernel<T>, a);
     Launch("top_k_write", queue_, tiles, WriteKernel<T>, a);
   }
 
  private:
   Queue queue_;
   int64_t k_, tile_count_ = 0, capacity_ = 0;
-  Buffer tiles_, bins_, selection_, offsets_, counts_, candidate_indices_, candidate_values_;
+  Buffer tiles_, bins_, finished_blocks_, selection_, offsets_, counts_, candidate_indices_,
+      candidate_values_;
   Buffer tile_counts_, tile_begins_;
 };
 

@@ -173,5 +173,30 @@ TEST(FiniteChecksTest, KeepParametersUntilTheyAreRead) {
   EXPECT_NE(x.Read(), RandomNormal(kSize, 1));
 }
 
+// ScatterAdd would write outside of its vector.
+TEST(FiniteChecksTest, KeepMalformedMessagesOut) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  const TestBuffer<float> y(*device, kSize), values(*device, RandomNormal(4, 1));
+  FiniteChecks checks(*device);
+  int64_t found = -1;
+  const auto fail = [&](int64_t place) { throw found = place; };
+  for (const int32_t index : {2, -7, static_cast<int32_t>(kSize)}) {
+    const TestBuffer<int32_t> indices(*device, std::vector<int32_t>{0, 1, index, 999});
+    const Range range{0, kSize};
+    checks.CheckMessage(indices, values, range, fail);
+    device->ScatterAdd(indices, values, 1, y);
+    if (index == 2) {
+      checks.Read();
+      EXPECT_NE(y.Read(), std::vector<float>(kSize));
+      device->Zero(y);
+    } else {
+      EXPECT_THROW(checks.Read(), int64_t);
+      EXPECT_EQ(found, 2);
+      EXPECT_EQ(y.Read(), std::vector<float>(kSize));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace thinwire

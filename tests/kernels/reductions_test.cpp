@@ -106,5 +106,54 @@ TYPED_TEST(ReductionsTest, FirstNonFinite) {
   }
 }
 
+// Each fault by itself, at every place where vectors of 16 bytes begin, end, or are left over.
+TYPED_TEST(ReductionsTest, FindsTheFirstMalformedElement) {
+  Device& device = *this->device_;
+  const auto run = [&]<typename T>() {
+    for (const int64_t size : kSizes) {
+      if (size > 10'000) continue;
+      SCOPED_TRACE(::testing::Message() << size << " of " << sizeof(T) << " bytes");
+      std::vector<int32_t> indices(static_cast<size_t>(size));
+      for (size_t j = 0; j < indices.size(); ++j) indices[j] = 1000 + static_cast<int32_t>(3 * j);
+      const std::vector<T> values(indices.size(), std::numeric_limits<T>::max());
+      const auto find = [&](const std::vector<int32_t>& places, const std::vector<T>& numbers,
+                            Range range = {1000, 1 << 22}) {
+        const Buffer result = device.Allocate(sizeof(int64_t));
+        const auto misalignment = size % 3;
+        device.FindMalformed(TestBuffer<int32_t>(device, places, misalignment),
+                             TestBuffer<T>(device, numbers, misalignment), range,
+                             result.view(DataType::kUint8));
+        device.ResumeUpdates();
+        int64_t found = 0;
+        device.CopyToHost(result.view(DataType::kUint8), &found);
+        return found;
+      };
+      EXPECT_EQ(find(indices, values), -1);
+      for (const int64_t at : {size - 1, size / 2, int64_t{4}, int64_t{3}, int64_t{0}}) {
+        if (at < 0 || at >= size) continue;
+        const auto j = static_cast<size_t>(at);
+        auto places = indices;
+        for (const int32_t wrong : {-1, 999, 1 << 22, std::numeric_limits<int32_t>::max()}) {
+          places[j] = wrong;
+          EXPECT_EQ(find(places, values), at) << wrong;
+        }
+        if (at > 0) {
+          places[j] = indices[j - 1];
+          EXPECT_EQ(find(places, values), at);
+        }
+        for (const float wrong : {kNaN, kInfinity, -kInfinity}) {
+          auto numbers = values;
+          numbers[j] = wrong;
+          EXPECT_EQ(find(indices, numbers), at);
+        }
+        EXPECT_EQ(find(indices, values, {1000, indices[j]}), at);
+        EXPECT_EQ(find(indices, values, {1000, indices.back() + 1}), -1);
+      }
+    }
+  };
+  run.template operator()<float>();
+  run.template operator()<double>();
+}
+
 }  // namespace
 }  // namespace thinwire
