@@ -91,9 +91,10 @@ class Device {
   /// As StopRecording, without the work that has been put off.
   virtual void DropRecording() {}
 
-  /// Between these two, copies, fills, sums and collectives go to a second queue: behind all that
-  /// was enqueued before StartSideWork, beside what is enqueued after StopSideWork. Devices that do
-  /// one thing at a time do them at once. No operation that has a workspace may be among them.
+  /// Between these two, copies, fills, sums, compression and collectives go to a second queue:
+  /// behind all that was enqueued before StartSideWork, beside what is enqueued after StopSideWork.
+  /// Devices that do one thing at a time do them at once. No operation that has a workspace may be
+  /// among them.
   virtual void StartSideWork() {}
   virtual void StopSideWork() {}
   /// What is enqueued from here on is behind all side work.

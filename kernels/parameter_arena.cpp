@@ -1,7 +1,9 @@
 #include "kernels/parameter_arena.h"
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -42,6 +44,40 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
   for (const TensorSpec& spec : specs) {
     if (!spec.trainable()) place(state_segments_, spec, state_size);
   }
+  IndexNames();
+  const MemoryScope scope(device, MemoryUse::kParameters);
+  values_ = Allocate(padded_size_, type);
+  gradients_ = Allocate(padded_size_, type);
+  state_ = Allocate(state_size, type);
+  if (activations == DataType::kBFloat16) bfloat16_values_ = Allocate(padded_size_, activations);
+}
+
+ParameterArena::ParameterArena(const ParameterArena& whole, const Range& range)
+    : device_(whole.device_),
+      type_(whole.type_),
+      padded_size_(range.size()),
+      decayed_size_(std::clamp<int64_t>(whole.decayed_size_ - range.begin, 0, range.size())),
+      values_(whole.values_.Slice(range.begin, range.size())),
+      gradients_(whole.gradients_.Slice(range.begin, range.size())),
+      state_(whole.state_.Slice(0, 0)) {
+  if (whole.bfloat16_values_) {
+    bfloat16_values_ = whole.bfloat16_values_.Slice(range.begin, range.size());
+  }
+  for (Segment segment : whole.segments_) {
+    if (segment.offset < range.begin || segment.offset >= range.end) continue;
+    segment.offset -= range.begin;
+    parameter_count_ += segment.size;
+    segments_.push_back(std::move(segment));
+  }
+  IndexNames();
+}
+
+View ParameterArena::Allocate(int64_t size, DataType type) {
+  memory_.push_back(device_.Allocate(size * SizeOf(type)));
+  return memory_.back().view(type);
+}
+
+void ParameterArena::IndexNames() {
   for (const bool trainable : {true, false}) {
     const auto& segments = trainable ? segments_ : state_segments_;
     for (size_t i = 0; i < segments.size(); ++i) {
@@ -50,13 +86,6 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
         throw Error("two tensors of the model are named " + name, "give each layer its own name");
       }
     }
-  }
-  const MemoryScope scope(device, MemoryUse::kParameters);
-  values_ = device.Allocate(padded_size_ * SizeOf(type));
-  gradients_ = device.Allocate(padded_size_ * SizeOf(type));
-  state_ = device.Allocate(state_size * SizeOf(type));
-  if (activations == DataType::kBFloat16) {
-    bfloat16_values_ = device.Allocate(padded_size_ * SizeOf(activations));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/compression.h"
 #include "kernels/device.h"
 
 namespace thinwire {
@@ -57,6 +58,10 @@ class ParameterArena {
   ///     its values in bfloat16.
   ParameterArena(Device& device, const std::vector<TensorSpec>& specs,
                  DataType type = DataType::kFloat32, DataType activations = DataType::kFloat32);
+  /// Some of the trainable tensors of an arena, which has to outlive it, as an arena: the same
+  /// memory, with offsets counted from the range's first element. It has no running statistics.
+  /// @param range From a tensor's offset to another's, or to the arena's end.
+  ParameterArena(const ParameterArena& whole, const Range& range);
 
   Device& device() const { return device_; }
   DataType type() const { return type_; }
@@ -72,14 +77,12 @@ class ParameterArena {
   /// Elements [0, decayed_size) hold the weights, the rest biases and batch norm parameters.
   int64_t decayed_size() const { return decayed_size_; }
 
-  View values() const { return values_.view(type_); }
-  View gradients() const { return gradients_.view(type_); }
-  View state() const { return state_.view(type_); }
+  View values() const { return values_; }
+  View gradients() const { return gradients_; }
+  View state() const { return state_; }
   /// The values in bfloat16, in the same layout; absent in an arena without that copy. Optimizers
   /// keep it up to date; who else writes values calls RoundValues.
-  View bfloat16_values() const {
-    return bfloat16_values_ ? bfloat16_values_.view(DataType::kBFloat16) : View{};
-  }
+  View bfloat16_values() const { return bfloat16_values_; }
   /// Brings the copy up to date, if there is one.
   void RoundValues();
 
@@ -94,12 +97,17 @@ class ParameterArena {
   bool contains(const std::string& name) const { return by_name_.count(name) != 0; }
 
  private:
+  /// @throws Error if two tensors have one name.
+  void IndexNames();
+  View Allocate(int64_t size, DataType type);
+
   Device& device_;
   DataType type_;
   std::vector<Segment> segments_, state_segments_;
   std::map<std::string, std::pair<bool, size_t>> by_name_;  // (trainable, index)
   int64_t padded_size_ = 0, parameter_count_ = 0, decayed_size_ = 0;
-  Buffer values_, gradients_, state_, bfloat16_values_;
+  std::vector<Buffer> memory_;  // of the views, unless it is another arena's
+  View values_, gradients_, state_, bfloat16_values_{};
 };
 
 }  // namespace thinwire

@@ -1,7 +1,6 @@
 #include "layers/gradient_buckets.h"
 
 #include <algorithm>
-#include <cassert>
 
 namespace thinwire {
 namespace {
@@ -18,18 +17,10 @@ size_t LastStep(std::span<const std::vector<Range>> written, const Range& range)
 
 }  // namespace
 
-std::vector<GradientBucket> MakeGradientBuckets(const ParameterArena& arena,
-                                                std::span<const std::vector<Range>> written,
-                                                int64_t elements) {
-  assert(elements > 0 && elements % ParameterArena::kAlignment == 0);
+std::vector<GradientBucket> MakeGradientBuckets(std::span<const Range> ranges,
+                                                std::span<const std::vector<Range>> written) {
   std::vector<GradientBucket> buckets;
-  for (const Range& group :
-       {Range{0, arena.decayed_size()}, Range{arena.decayed_size(), arena.padded_size()}}) {
-    for (int64_t end = group.end; end > group.begin; end -= elements) {
-      const Range range{std::max(group.begin, end - elements), end};
-      buckets.push_back({range, LastStep(written, range)});
-    }
-  }
+  for (const Range& range : ranges) buckets.push_back({range, LastStep(written, range)});
   std::stable_sort(
       buckets.begin(), buckets.end(),
       [](const GradientBucket& a, const GradientBucket& b) { return a.step < b.step; });

@@ -1,11 +1,11 @@
-// The gradient vector cut into ranges, and when in a backward pass each of them is final.
+// When in a backward pass ranges of the gradient vector are final.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <span>
 #include <vector>
 
-#include "kernels/parameter_arena.h"
+#include "kernels/compression.h"
 
 namespace thinwire {
 
@@ -17,12 +17,9 @@ struct GradientBucket {
   bool operator==(const GradientBucket&) const = default;
 };
 
-/// Buckets of `elements` (a multiple of the arena's alignment) that together are the arena, in the
-/// order in which a pass finishes them. They are cut from the ends of the arena's two groups, whose
-/// tensors are finished last to first, so what is left over is at a group's beginning.
+/// When each of the ranges is final, in the order in which a pass finishes them.
 /// @param written Of each step of the pass, the tensors whose gradients it writes.
-std::vector<GradientBucket> MakeGradientBuckets(const ParameterArena& arena,
-                                                std::span<const std::vector<Range>> written,
-                                                int64_t elements);
+std::vector<GradientBucket> MakeGradientBuckets(std::span<const Range> ranges,
+                                                std::span<const std::vector<Range>> written);
 
 }  // namespace thinwire

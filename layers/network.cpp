@@ -151,7 +151,7 @@ struct Network::Plan {
     }
   }
 
-  void SetGradientCallback(int64_t elements, GradientCallback new_callback) {
+  void SetGradientCallback(const std::vector<Range>& ranges, GradientCallback new_callback) {
     gradient_callback = std::move(new_callback);
     buckets.clear();
     if (!gradient_callback) return;
@@ -160,7 +160,7 @@ struct Network::Plan {
       const bool writes = step.kind == ExecutionStep::Kind::kBackward;
       written.push_back(writes ? tensors[step.layer] : std::vector<Range>());
     }
-    buckets = MakeGradientBuckets(arena, written, elements);
+    buckets = MakeGradientBuckets(ranges, written);
   }
 
   Device& device;
@@ -196,8 +196,8 @@ void Network::set_own_label(float share) { plan_->own_label = share; }
 
 void Network::set_layer_callback(LayerCallback callback) { plan_->callback = std::move(callback); }
 
-void Network::set_gradient_callback(int64_t elements, GradientCallback callback) {
-  plan_->SetGradientCallback(elements, std::move(callback));
+void Network::set_gradient_callback(const std::vector<Range>& ranges, GradientCallback callback) {
+  plan_->SetGradientCallback(ranges, std::move(callback));
 }
 
 void Network::ForwardBackward(float gradient_scale, uint64_t step) {

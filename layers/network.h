@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/parameter_arena.h"
@@ -69,12 +70,10 @@ class Network {
   using LayerCallback = std::function<void(const std::string& layer, LayerPhase phase)>;
   void set_layer_callback(LayerCallback callback);
 
-  /// Called during ForwardBackward as soon as all work has been enqueued that writes a range of the
-  /// arena's gradients. Each pass calls it with the same ranges in the same order: `elements` (a
-  /// multiple of ParameterArena::kAlignment) each or what is left, together all of the arena. May
-  /// be empty.
+  /// Called during ForwardBackward with each of these ranges of the arena's gradients, as soon as
+  /// all work has been enqueued that writes it: in each pass in the same order. May be empty.
   using GradientCallback = std::function<void(const Range& range)>;
-  void set_gradient_callback(int64_t elements, GradientCallback callback);
+  void set_gradient_callback(const std::vector<Range>& ranges, GradientCallback callback);
 
  private:
   struct Plan;

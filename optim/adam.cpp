@@ -27,7 +27,7 @@ class Adam : public ArenaOptimizer {
     variance_ = AddState("variance");
   }
 
-  bool can_average_early() const override { return communication_overlaps(); }
+  bool can_start_early() const override { return communication_overlaps(); }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();

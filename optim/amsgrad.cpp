@@ -31,7 +31,7 @@ class Amsgrad : public ArenaOptimizer {
     max_variance_ = AddState("max_variance");
   }
 
-  bool can_average_early() const override { return communication_overlaps(); }
+  bool can_start_early() const override { return communication_overlaps(); }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();

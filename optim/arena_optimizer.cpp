@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/arena_buckets.h"
 #include "kernels/error.h"
 
 namespace thinwire {
@@ -27,6 +28,7 @@ ArenaOptimizer::ArenaOptimizer(const OptimizerOptions& options, ParameterArena& 
   } else {
     groups_ = {{0, arena.decayed_size(), options.weight_decay},
                {arena.decayed_size(), arena.padded_size() - arena.decayed_size(), rest_decay}};
+    std::erase_if(groups_, [](const ParameterGroup& group) { return group.size == 0; });
   }
 }
 
@@ -38,7 +40,8 @@ View ArenaOptimizer::Add(OptimizerState state, int64_t size) {
 }
 
 View ArenaOptimizer::AddState(const std::string& name) {
-  return Add({.name = name, .values = {}}, arena_.padded_size());
+  return Add({.name = name, .values = {}, .range = {0, arena_.padded_size()}},
+             arena_.padded_size());
 }
 
 View ArenaOptimizer::AddWorkerState(const std::string& name, CarryOver carry_over,
@@ -46,6 +49,7 @@ View ArenaOptimizer::AddWorkerState(const std::string& name, CarryOver carry_ove
   return Add({.name = name,
               .values = {},
               .kind = StateKind::kWorker,
+              .range = {0, arena_.padded_size()},
               .carry_over = carry_over,
               .source = source},
              arena_.padded_size());
@@ -66,15 +70,20 @@ std::vector<OptimizerState> ArenaOptimizer::state() {
   return states;
 }
 
-void ArenaOptimizer::AverageEarly(const Range& range) {
+std::vector<Range> ArenaOptimizer::buckets() const {
+  if (options_.bucket_elements == 0 || communicator_.size() == 1) return {};
+  return CutEvenly(arena_, options_.bucket_elements);
+}
+
+void ArenaOptimizer::StartEarly(const Range& bucket) {
   if (!early_mean_) {
     const MemoryScope scope(device(), MemoryUse::kOptimizer);
     early_mean_ = device().Allocate(arena_.padded_size() * SizeOf(arena_.type()));
   }
-  early_elements_ += range.size();
+  early_elements_ += bucket.size();
   const SideWork side(device());
-  Average(Slice(gradients(), range), Slice(early_mean_.view(arena_.type()), range),
-          Shards(range.size(), communicator_.size(), options_.server));
+  Average(Slice(gradients(), bucket), Slice(early_mean_.view(arena_.type()), bucket),
+          Shards(bucket.size(), communicator_.size(), options_.server));
 }
 
 void ArenaOptimizer::Average(ConstView values, View mean, const Shards& shards) {

@@ -31,7 +31,8 @@ struct ParameterGroup {
 class ArenaOptimizer : public Optimizer {
  public:
   void CheckStep() override { checks_.Read(); }
-  void AverageEarly(const Range& range) override;
+  std::vector<Range> buckets() const override;
+  void StartEarly(const Range& bucket) override;
   std::vector<OptimizerState> state() override;
 
  protected:
@@ -54,15 +55,15 @@ class ArenaOptimizer : public Optimizer {
     View values;
     ConstView scale;
   };
-  /// Uncompressed methods: averages what AverageEarly has not, each rank's gradients times its own
+  /// Uncompressed methods: averages what StartEarly has not, each rank's gradients times its own
   /// `gradient_scale` first.
   MeanGradient AverageGradients(ConstView gradient_scale);
-  /// For uncompressed methods' can_average_early.
+  /// For uncompressed methods' can_start_early.
   bool communication_overlaps() const {
-    return communicator_.size() > 1 && communicator_.overlaps();
+    return options_.bucket_elements > 0 && communicator_.size() > 1 && communicator_.overlaps();
   }
 
-  /// At most two groups: one pass over all if both are decayed alike.
+  /// At most two groups: one pass over all if both are decayed alike, or one has no tensors.
   const std::vector<ParameterGroup>& groups() const { return groups_; }
   /// For an update of the whole group.
   UpdateCommon Common(const ParameterGroup& group, double learning_rate,
@@ -98,7 +99,7 @@ class ArenaOptimizer : public Optimizer {
   WeightDecayForm decay_form_;
   std::vector<ParameterGroup> groups_;
   std::vector<NamedBuffer> state_;
-  Buffer early_mean_;           // of AverageEarly
+  Buffer early_mean_;           // of StartEarly
   int64_t early_elements_ = 0;  // of it so far, this step
 };
 

@@ -33,10 +33,13 @@ class CdAdam : public CompressedOptimizer {
     server_estimate_ = AddServerState("server_estimate");
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     uplink().SendDifference(Gradient(gradient_scale), worker_estimate_);                 // 1 – 3
     downlink().SendMeanDifference(uplink(), server_estimate_, Shard(common_estimate_));  // 4, 5
+  }
+
+  void Receive(double learning_rate) override {
     ReceiveAndUpdate(update_, learning_rate, common_estimate_, momentum_, variance_,
                      max_variance_);  // 6, 7
   }

@@ -1,5 +1,10 @@
 #include "optim/compressed_optimizer.h"
 
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "kernels/error.h"
 #include "optim/measured_links.h"
 
 namespace thinwire {
@@ -17,6 +22,31 @@ CompressedOptimizer::CompressedOptimizer(const OptimizerOptions& options, Parame
   if (compressor == "vote") return;  // is no approximation of anything
   uplink_ = MeasureUplink(context, measure_, std::move(uplink_));
   downlink_ = MeasureDownlink(context, measure_, std::move(downlink_));
+}
+
+void CompressedOptimizer::StartEarly(const Range& bucket) {
+  if (bucket.size() != arena_.padded_size()) {
+    throw Error(fmt::format("optimizer {}: {} of {} gradients were to be sent early", options_.name,
+                            bucket.size(), arena_.padded_size()),
+                "");
+  }
+  started_early_ = true;
+  const SideWork side(device());
+  CountStep();
+  Send(learning_rate_, {});
+}
+
+void CompressedOptimizer::Step(double learning_rate, ConstView gradient_scale) {
+  if (!std::exchange(started_early_, false)) {
+    CountStep();
+    Send(learning_rate, gradient_scale);
+  } else if (gradient_scale) {
+    throw Error(fmt::format("optimizer {}: gradients were sent early, and were to be scaled first",
+                            options_.name),
+                "");
+  }
+  device().JoinSideWork();
+  Receive(learning_rate);
 }
 
 std::vector<OptimizerState> CompressedOptimizer::state() {

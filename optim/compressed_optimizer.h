@@ -9,11 +9,23 @@
 
 namespace thinwire {
 
+/// A step in two halves: all that is sent, which can start early, and what becomes of it.
 class CompressedOptimizer : public ArenaOptimizer {
  public:
+  void BeginStep(double learning_rate) override { learning_rate_ = learning_rate; }
+  /// @param bucket The whole arena: a method's messages are of all of it (see BucketedOptimizer).
+  void StartEarly(const Range& bucket) override;
+  void Step(double learning_rate, ConstView gradient_scale) override;
   std::vector<OptimizerState> state() override;
 
  protected:
+  /// The workers' messages to the servers, and the servers' to the workers, as far as nobody has to
+  /// decode them.
+  virtual void Send(double learning_rate, ConstView gradient_scale) = 0;
+  /// Every worker: decodes the servers' messages, and updates parameters by them. Nothing before
+  /// this changes the parameters.
+  virtual void Receive(double learning_rate) = 0;
+
   /// What a method does unless the options say otherwise.
   struct Usual {
     std::string compressor = "sign";
@@ -53,6 +65,8 @@ class CompressedOptimizer : public ArenaOptimizer {
 
  private:
   bool single_way_, decays_at_worker_;
+  double learning_rate_ = 0;    // of the next step
+  bool started_early_ = false;  // the next step
   std::unique_ptr<Uplink> uplink_;
   std::unique_ptr<Downlink> downlink_;
   std::vector<Buffer> scratch_;

@@ -24,12 +24,15 @@ class Ef14 : public CompressedOptimizer {
     mean_ = Scratch(own_shard().size());
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double learning_rate, ConstView gradient_scale) override {
     CompressionInput gradient = Gradient(gradient_scale);
     gradient.factor = learning_rate;
     uplink().SendSum(gradient, worker_error_);  // 1 – 3
     downlink().SendMean(uplink(), mean_);
+  }
+
+  void Receive(double) override {
     downlink().ReceiveAdd(-1, values());  // 4
     arena_.RoundValues();
   }

@@ -27,11 +27,13 @@ class Ef21 : public MarkovOptimizer {
       : MarkovOptimizer(options, arena, communicator,
                         {.compressor = "topk", .single_way = single_way}, "compressed") {}
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     Follow(Gradient(gradient_scale));  // 1
-    ReplyAndDescend(learning_rate);    // 2 – 5
+    Reply();                           // 2, 3
   }
+
+  void Receive(double learning_rate) override { Descend(learning_rate); }  // 4, 5
 };
 
 }  // namespace

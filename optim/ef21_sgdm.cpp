@@ -27,13 +27,15 @@ class Ef21Sgdm : public MarkovOptimizer {
     if (twice) second_momentum_ = AddWorkerState("second_worker_momentum");
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     Average(Gradient(gradient_scale), worker_momentum_);                          // 1
     if (second_momentum_) Average(Times(1, worker_momentum_), second_momentum_);  // 2
     Follow(Times(1, second_momentum_ ? second_momentum_ : worker_momentum_));     // 3
-    ReplyAndDescend(learning_rate);                                               // 4
+    Reply();
   }
+
+  void Receive(double learning_rate) override { Descend(learning_rate); }  // 4
 
  private:
   void Average(CompressionInput input, View average) {

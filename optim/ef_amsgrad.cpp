@@ -36,14 +36,17 @@ class EfAmsgrad : public CompressedOptimizer {
   static Usual UsualOfEf() { return {.compressor = "sign", .single_way = false}; }
   static Usual UsualOfTopK() { return {.compressor = "topk", .single_way = true}; }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     uplink().SendSum(Gradient(gradient_scale), worker_error_);  // 1 – 3
     if (single_way()) {
       downlink().SendMean(uplink(), mean_);  // 4
     } else {
       downlink().SendMeanError(uplink(), server_error_);  // 4, 5
     }
+  }
+
+  void Receive(double learning_rate) override {
     downlink().Receive(gradient_);  // 6
     UpdateWith(update_, learning_rate, gradient_, momentum_, variance_, max_variance_);
   }

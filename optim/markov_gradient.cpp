@@ -22,21 +22,25 @@ MarkovOptimizer::MarkovOptimizer(const OptimizerOptions& options, ParameterArena
 }
 
 void MarkovOptimizer::Follow(const CompressionInput& v) {
-  Uplink& link = full_uplink_ && step_ == 1 ? *full_uplink_ : uplink();
-  link.SendDifference(v, worker_estimate_);
+  link().SendDifference(v, worker_estimate_);
 }
 
-void MarkovOptimizer::ReplyAndDescend(double learning_rate) {
-  Uplink& link = full_uplink_ && step_ == 1 ? *full_uplink_ : uplink();
+void MarkovOptimizer::Reply() {
+  if (single_way()) {
+    link().Mean(true, server_estimate_);
+    downlink().Send(server_estimate_);
+  } else {
+    downlink().SendMeanDifference(link(), server_estimate_, Shard(common_estimate_));
+  }
+}
+
+void MarkovOptimizer::Descend(double learning_rate) {
   const auto descend = [&](const Range& range) {
     UpdateWith(update_, learning_rate, common_estimate_, buffer_, range);
   };
   if (single_way()) {
-    link.Mean(true, server_estimate_);
-    downlink().Send(server_estimate_);
     downlink().Receive(common_estimate_, descend);
   } else {
-    downlink().SendMeanDifference(link, server_estimate_, Shard(common_estimate_));
     downlink().ReceiveAdd(1, common_estimate_, descend);
   }
 }

@@ -61,6 +61,7 @@ class MeasuredUplink : public Uplink {
   void Measure() {
     const double norm = SumOfSquares(device(), v_);
     link_->AddOwn(-1, v_);
+    context_.costs.squares_up = norm;
     context_.costs.contraction_up = Contraction(SumOfSquares(device(), v_), norm);
   }
 
@@ -123,6 +124,7 @@ class MeasuredDownlink : public Downlink {
     const View own = Slice(Whole(), context_.own_shard());
     const double norm = SumOfSquaresOverShards(context_, own);
     link_->ReceiveAdd(-1, Whole());
+    context_.costs.squares_down = norm;
     context_.costs.contraction_down = Contraction(SumOfSquaresOverShards(context_, own), norm);
   }
   View Whole() const {

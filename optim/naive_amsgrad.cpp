@@ -21,11 +21,14 @@ class NaiveAmsgrad : public CompressedOptimizer {
     mean_ = Scratch(own_shard().size());
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     uplink().Send(Gradient(gradient_scale));  // 1
     downlink().SendMean(uplink(), mean_);     // 2
-    downlink().Receive(gradient_);            // 3
+  }
+
+  void Receive(double learning_rate) override {
+    downlink().Receive(gradient_);  // 3
     UpdateWith(update_, learning_rate, gradient_, momentum_, variance_, max_variance_);
   }
 

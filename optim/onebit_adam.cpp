@@ -47,32 +47,27 @@ class OnebitAdam : public CompressedOptimizer {
     if (single_way()) mean_ = Scratch(own_shard().size());
   }
 
-  bool can_average_early() const override {
-    return step_ < options_.freeze_steps && communication_overlaps();
+  bool can_start_early() const override { return warms_up() && communication_overlaps(); }
+
+  void StartEarly(const Range& bucket) override {
+    if (warms_up()) {
+      ArenaOptimizer::StartEarly(bucket);
+    } else {
+      CompressedOptimizer::StartEarly(bucket);
+    }
   }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
-    if (step_ <= options_.freeze_steps) {
+    if (warms_up()) {
+      CountStep();
       WarmUp(learning_rate, gradient_scale);
     } else {
-      Compressed(learning_rate, gradient_scale);
+      CompressedOptimizer::Step(learning_rate, gradient_scale);
     }
   }
 
- private:
-  void WarmUp(double learning_rate, ConstView gradient_scale) {
-    const MeanGradient mean = AverageGradients(gradient_scale);  // 1
-    PhaseTimer timer(costs_.update);
-    update_.step = step_;
-    for (const ParameterGroup& group : groups()) {  // 2, 3
-      update_.common = ArenaOptimizer::Common(group, learning_rate, mean.scale);
-      device().Update(update_, group.Of(mean.values), group.Of(momentum_), group.Of(variance_),
-                      View{}, group.Of(values()));
-    }
-  }
-
-  void Compressed(double learning_rate, ConstView gradient_scale) {
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     CompressionInput worker_momentum = Gradient(gradient_scale);  // 4
     worker_momentum.factor = 1 - update_.beta1;
     worker_momentum.added = momentum_;
@@ -83,6 +78,9 @@ class OnebitAdam : public CompressedOptimizer {
     } else {
       downlink().SendMeanError(uplink(), server_error_);  // 6
     }
+  }
+
+  void Receive(double learning_rate) override {
     downlink().Receive(momentum_, [&](const Range& range) {
       PhaseTimer timer(costs_.update);
       for (const ParameterGroup& group : groups()) {  // 7
@@ -92,6 +90,21 @@ class OnebitAdam : public CompressedOptimizer {
         device().Update(frozen_update_, part.Of(momentum_), part.Of(variance_), part.Of(values()));
       }
     });
+  }
+
+ private:
+  /// Whether the next step is of the warm-up.
+  bool warms_up() const { return step_ < options_.freeze_steps; }
+
+  void WarmUp(double learning_rate, ConstView gradient_scale) {
+    const MeanGradient mean = AverageGradients(gradient_scale);  // 1
+    PhaseTimer timer(costs_.update);
+    update_.step = step_;
+    for (const ParameterGroup& group : groups()) {  // 2, 3
+      update_.common = ArenaOptimizer::Common(group, learning_rate, mean.scale);
+      device().Update(update_, group.Of(mean.values), group.Of(momentum_), group.Of(variance_),
+                      View{}, group.Of(values()));
+    }
   }
 
   AdamUpdate update_;

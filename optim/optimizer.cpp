@@ -8,8 +8,10 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "kernels/arena_buckets.h"
 #include "kernels/error.h"
 #include "kernels/text.h"
+#include "optim/bucketed_optimizer.h"
 #include "optim/methods.h"
 
 namespace thinwire {
@@ -17,7 +19,8 @@ namespace {
 
 struct Method {
   const char* name;
-  std::unique_ptr<Optimizer> (*make)(const OptimizerOptions&, ParameterArena&, Communicator&);
+  OptimizerFactory* make;
+  const char* compressor = "";  // its usual one, of those that compress
 };
 
 constexpr Method kMethods[] = {
@@ -32,21 +35,21 @@ constexpr Method kMethods[] = {
     {"rmspropw", MakeRmspropW},
     {"signsgd", MakeSignSgd},
     // Compressed.
-    {"naive-amsgrad", MakeNaiveAmsgrad},
-    {"ef-amsgrad", MakeEfAmsgrad},
-    {"topk-amsgrad", MakeTopKAmsgrad},
-    {"cd-adam", MakeCdAdam},
-    {"ef21", MakeEf21},
-    {"ef21-bc", MakeEf21Bc},
-    {"ef21-sgdm", MakeEf21Sgdm},
-    {"ef21-sgd2m", MakeEf21Sgd2m},
-    {"ef14", MakeEf14},
-    {"ef-sgd", MakeEfSgd},
-    {"ef-sgdm", MakeEfSgdm},
-    {"saef-sgd", MakeSaefSgd},
-    {"saef-sgdm", MakeSaefSgdm},
-    {"onebit-adam", MakeOnebitAdam},
-    {"signsgd-mv", MakeSignVote},
+    {"naive-amsgrad", MakeNaiveAmsgrad, "sign"},
+    {"ef-amsgrad", MakeEfAmsgrad, "sign"},
+    {"topk-amsgrad", MakeTopKAmsgrad, "topk"},
+    {"cd-adam", MakeCdAdam, "sign"},
+    {"ef21", MakeEf21, "topk"},
+    {"ef21-bc", MakeEf21Bc, "topk"},
+    {"ef21-sgdm", MakeEf21Sgdm, "topk"},
+    {"ef21-sgd2m", MakeEf21Sgd2m, "topk"},
+    {"ef14", MakeEf14, "topk"},
+    {"ef-sgd", MakeEfSgd, "sign"},
+    {"ef-sgdm", MakeEfSgdm, "sign"},
+    {"saef-sgd", MakeSaefSgd, "sign"},
+    {"saef-sgdm", MakeSaefSgdm, "sign"},
+    {"onebit-adam", MakeOnebitAdam, "sign"},
+    {"signsgd-mv", MakeSignVote, "vote"},
 };
 
 /// The comparisons are written so that a NaN fails them.
@@ -161,6 +164,15 @@ void Check(const OptimizerOptions& options) {
   CheckWeightDecayPlace(options);
 }
 
+/// Whether what is done to a tensor depends on no other: no scale and no choice goes across.
+bool IsSeparable(const Method& method, const OptimizerOptions& options) {
+  const std::string usual = method.compressor;
+  const std::string& compressor =
+      options.compressor == "auto" || usual == "vote" ? usual : options.compressor;
+  const bool scaled_apart = compressor == "sign" && options.scale_granularity != "model";
+  return !usual.empty() && (scaled_apart || compressor == "vote" || compressor == "identity");
+}
+
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options, ParameterArena& arena,
@@ -169,6 +181,12 @@ std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerOptions& options, Parame
     if (options.name != method.name) continue;
     Check(options);
     const MemoryScope scope(arena.device(), MemoryUse::kOptimizer);
+    if (options.bucket_elements > 0 && communicator.size() > 1 && IsSeparable(method, options)) {
+      const std::vector<Range> buckets = CutAtTensors(arena, options.bucket_elements);
+      if (buckets.size() > 1) {
+        return MakeBucketed(method.make, options, arena, communicator, buckets);
+      }
+    }
     return method.make(options, arena, communicator);
   }
   throw Error(fmt::format("unknown optimizer '{}'", options.name),

@@ -44,6 +44,9 @@ struct OptimizerOptions {
   std::string index_coding = "plain";                  // plain packed
   std::string value_type = "f32";  // f32 bf16 f16, of Top-K's and Rand-K's values
   std::string server = "sharded";  // sharded central
+  /// Gradients are sent in parts of about so many elements, which can be started early
+  /// (Optimizer::StartEarly): a multiple of the arena's alignment; 0: all at once.
+  int64_t bucket_elements = 0;
   /// Compress the uplink only. Empty: the method's own way, which is both ways where it has both.
   std::optional<bool> single_way = {};
   int64_t error_average_period = 0;    // saef-*: 0 is never
@@ -68,12 +71,12 @@ enum class CarryOver : uint8_t {
   kReshard,     // server vectors: the same vector, cut anew
 };
 
-/// A vector of an optimizer's state, laid out as the arena (as its part `range`, if kServer).
+/// A vector of an optimizer's state, or a part of it.
 struct OptimizerState {
-  std::string name;  // "momentum", "variance", "worker_estimate", …
+  std::string name;  // "momentum", "variance", "worker_estimate", …; the same of all parts
   View values;
   StateKind kind = StateKind::kCommon;
-  Range range{};  // kServer
+  Range range{};  // of the arena, as which `values` are laid out; of whole tensors unless kServer
   CarryOver carry_over = CarryOver::kMean;
   std::string source{};  // kFromServer
 };
@@ -107,7 +110,8 @@ struct StepCosts {
   // Of the last step, if it was measured (set_measure); else NaN, as where a method has none.
   double contraction_up = 0;    // 1 - |C(v) - v|² / |v|² of this worker
   double contraction_down = 0;  // likewise of the server, over all shards
-  double mismatch_bound = 0;    // EF and SAEF
+  double squares_up = 0, squares_down = 0;  // |v|² of the two
+  double mismatch_bound = 0;                // EF and SAEF
 };
 
 /// Updates an arena's values from its gradients, together with the other ranks. Its whole state is
@@ -119,15 +123,17 @@ class Optimizer {
 
   // An arena's copy in bfloat16 is of its values after each of these calls, too.
 
-  /// To be called before the gradient is taken: SAEF moves the arena's values to y = x - e here.
+  /// To be called before the gradient is taken, with the step's rate: SAEF moves the arena's values
+  /// to y = x - e here.
   virtual void BeginStep(double learning_rate) { (void)learning_rate; }
-  /// Whether the next step can begin to average gradients before all of them are there: it sends
-  /// them as they are, and the communicator does so beside the backward pass.
-  virtual bool can_average_early() const { return false; }
-  /// To be called, if so, for each range of the gradients that is final, all ranks in one order;
-  /// together they are the whole arena. The gradients stay as they are. Step then waits for what
-  /// has begun, and takes no gradient_scale.
-  virtual void AverageEarly(const Range& range) { (void)range; }
+  /// The ranges of the arena whose gradients StartEarly takes; none if it takes none in any step.
+  virtual std::vector<Range> buckets() const { return {}; }
+  /// Whether the next step can begin to send gradients before all of them are there: there are
+  /// buckets, and the communicator carries them beside the backward pass.
+  virtual bool can_start_early() const { return false; }
+  /// To be called, if so, for each bucket whose gradients are final, all ranks in one order. The
+  /// gradients stay as they are. Step then waits for what has begun, and takes no gradient_scale.
+  virtual void StartEarly(const Range& bucket) { (void)bucket; }
   /// One update. `gradient_scale`, unless empty, is a number in device memory that multiplies the
   /// gradient (clipping). Afterwards the values are x again, the same bits on all ranks. Padding
   /// stays zero.
@@ -146,12 +152,13 @@ class Optimizer {
 
   const StepCosts& costs() const { return costs_; }
   void restore_costs(const StepCosts& costs) { costs_ = costs; }
-  /// Whether the next step measures contraction and mismatch, which costs passes of its own.
-  void set_measure(bool measure) { measure_ = measure; }
+  /// Whether the next step, which is not to begin yet, measures contraction and mismatch. That
+  /// costs passes of its own.
+  virtual void set_measure(bool measure) { measure_ = measure; }
 
   /// Steps taken; checkpoints restore it.
   int64_t step() const { return step_; }
-  void set_step(int64_t step) { step_ = step; }
+  virtual void set_step(int64_t step) { step_ = step; }
 
  protected:
   int64_t step_ = 0;

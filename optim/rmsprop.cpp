@@ -26,7 +26,7 @@ class Rmsprop : public ArenaOptimizer {
     if (update_.momentum != 0) buffer_ = AddState("momentum");
   }
 
-  bool can_average_early() const override { return communication_overlaps(); }
+  bool can_start_early() const override { return communication_overlaps(); }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();

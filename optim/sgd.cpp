@@ -23,7 +23,7 @@ class Sgd : public ArenaOptimizer {
     if (momentum_ != 0) buffer_ = AddState("momentum");
   }
 
-  bool can_average_early() const override { return communication_overlaps(); }
+  bool can_start_early() const override { return communication_overlaps(); }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();

@@ -5,9 +5,9 @@
 // Downlink, two messages from each server: the float64 sums of |v| (or v²) of its part of those
 // groups, and the words of its shard. Everyone adds the sums in rank order, so a scale is taken
 // over the whole vector wherever its group is cut. Scales come first, so that words can be decoded
-// while the wire still carries others: the words are sent when they are asked for. Paper bits: one
-// an element, and 32 a scale. Without scales (a vote) neither scales nor sums are sent, and every
-// scale is 1.
+// while the wire still carries others: where that is done, words are sent when they are asked for.
+// Paper bits: one an element, and 32 a scale. Without scales (a vote) neither scales nor sums are
+// sent, and every scale is 1.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -371,6 +371,14 @@ class SignDownlink : public Downlink {
     context_.costs.coded_bits_down += paper_bits_;
     words_sent_ = false;
     if (scaled_) ExchangeScales();
+    if (slices_.empty()) SendWords();  // what is decoded at once need not be asked for
+  }
+
+  void SendWords(const ArrivalWork& work = {}) {
+    words_sent_ = true;
+    PhaseTimer timer(context_.costs.wire);
+    context_.communicator.AllGather(own_.bits, received_.bits, word_counts_, Purpose::kDownlink,
+                                    work);
   }
 
   void ExchangeScales() {
@@ -431,12 +439,7 @@ class SignDownlink : public Downlink {
       if (then) then(slice->range);
       return true;
     };
-    if (!words_sent_) {
-      words_sent_ = true;
-      PhaseTimer timer(context_.costs.wire);
-      context_.communicator.AllGather(own_.bits, received_.bits, word_counts_, Purpose::kDownlink,
-                                      slices_.empty() ? ArrivalWork() : decode_slice);
-    }
+    if (!words_sent_) SendWords(decode_slice);
     const bool begun = std::any_of(next_.begin(), next_.end(), [](size_t n) { return n > 0; });
     if (begun) {
       const std::vector<int64_t> everything(next_.size(), std::numeric_limits<int64_t>::max());

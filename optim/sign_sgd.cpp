@@ -21,7 +21,7 @@ class SignSgd : public ArenaOptimizer {
     if (update_.momentum != 0) buffer_ = AddState("momentum");
   }
 
-  bool can_average_early() const override { return communication_overlaps(); }
+  bool can_start_early() const override { return communication_overlaps(); }
 
   void Step(double learning_rate, ConstView gradient_scale) override {
     CountStep();

@@ -22,8 +22,8 @@ class SignVote : public CompressedOptimizer {
     mean_ = Scratch(own_shard().size());
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
-    CountStep();
+ protected:
+  void Send(double, ConstView gradient_scale) override {
     CompressionInput v = Gradient(gradient_scale);
     if (worker_momentum_) {
       PhaseTimer timer(costs_.compress);
@@ -31,8 +31,11 @@ class SignVote : public CompressedOptimizer {
       device().Evaluate(v, momentum_, worker_momentum_);
       v = Times(1, worker_momentum_);
     }
-    uplink().Send(v);                                 // 1
-    downlink().SendMean(uplink(), mean_);             // 2
+    uplink().Send(v);                      // 1
+    downlink().SendMean(uplink(), mean_);  // 2
+  }
+
+  void Receive(double learning_rate) override {
     downlink().ReceiveAdd(-learning_rate, values());  // 3
     arena_.RoundValues();
   }

@@ -40,7 +40,8 @@ class StepAheadErrorFeedback : public CompressedOptimizer {
     if (single_way()) mean_ = Scratch(own_shard().size());
   }
 
-  void BeginStep(double) override {
+  void BeginStep(double learning_rate) override {
+    CompressedOptimizer::BeginStep(learning_rate);
     if (!step_ahead_) return;
     uplink().Settle();
     const int64_t period = options_.error_average_period;
@@ -51,9 +52,9 @@ class StepAheadErrorFeedback : public CompressedOptimizer {
     ahead_ = true;
   }
 
-  void Step(double learning_rate, ConstView gradient_scale) override {
+ protected:
+  void Send(double learning_rate, ConstView gradient_scale) override {
     assert(ahead_ == step_ahead_);
-    CountStep();
     CompressionInput v = Gradient(gradient_scale);
     if (worker_momentum_) {
       PhaseTimer timer(costs_.compress);
@@ -67,6 +68,9 @@ class StepAheadErrorFeedback : public CompressedOptimizer {
     } else {
       downlink().SendMeanError(uplink(), server_error_);  // 7
     }
+  }
+
+  void Receive(double) override {
     if (step_ahead_) device().Copy(x_, values());
     ahead_ = false;
     downlink().ReceiveAdd(-1, values());  // 8

@@ -37,9 +37,6 @@ class SyntheticTraining {
                     Device& device, Communicator& communicator,
                     DataType activations = DataType::kFloat32);
 
-  /// From here on gradients are averaged beside the backward pass, as Trainer does, if the method
-  /// and the communicator can do so.
-  void AverageEarly(int64_t bucket_elements);
   /// Enqueues the gradient, and then the update.
   void TakeGradient();
   void Update();

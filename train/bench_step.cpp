@@ -63,6 +63,9 @@ SyntheticTraining::SyntheticTraining(const LayerGraph& graph, const OptimizerOpt
       network_(graph, arena_, {.batch_size = batch_size, .activations = activations}) {
   InitializeParameters(graph, arena_, 0);
   arena_.RoundValues();
+  network_.set_gradient_callback(optimizer_->buckets(), [this](const Range& bucket) {
+    if (optimizer_->can_start_early()) optimizer_->StartEarly(bucket);
+  });
   const View images = network_.images();
   RandomStream random(static_cast<uint64_t>(communicator.rank()), 0);
   std::vector<float> pixels(static_cast<size_t>(images.size));
@@ -81,12 +84,6 @@ SyntheticTraining::SyntheticTraining(const LayerGraph& graph, const OptimizerOpt
   device.CopyFromHost(labels.data(), network_.labels());
 }
 
-void SyntheticTraining::AverageEarly(int64_t bucket_elements) {
-  network_.set_gradient_callback(bucket_elements, [this](const Range& range) {
-    if (optimizer_->can_average_early()) optimizer_->AverageEarly(range);
-  });
-}
-
 void SyntheticTraining::TakeGradient() {
   optimizer_->BeginStep(kLearningRate);
   network_.ForwardBackward(1.0f / static_cast<float>(batch_size_), step_++);
@@ -101,11 +98,8 @@ BenchReport BenchStep(Rank& rank, const Settings& settings, const BenchOptions& 
   const LayerGraph graph = BuildModel(settings.model, MakeModelOptions(settings));
   const int64_t batch_size = options.quick ? 2 : *settings.batch_size;
   Device& device = rank.device;
-  SyntheticTraining training(graph, MakeOptimizerOptions(settings), batch_size, device,
-                             rank.communicator, ActivationType(settings));
-  if (const int64_t bucket = BucketElements(settings, rank.communicator.size()); bucket > 0) {
-    training.AverageEarly(bucket);
-  }
+  SyntheticTraining training(graph, MakeOptimizerOptions(settings, rank.communicator), batch_size,
+                             device, rank.communicator, ActivationType(settings));
   const auto step = [&] {
     Recording recording(device, settings.cuda_graph);
     training.TakeGradient();

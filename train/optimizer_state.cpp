@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,17 @@ static_assert(static_cast<size_t>(Purpose::kMeasurement) == kPurposeNames.size()
 Range PartIn(const Segment& segment, const Range& range) {
   return {std::max(segment.offset, range.begin),
           std::min(segment.offset + segment.size, range.end)};
+}
+
+/// The tensors in a range of whole ones, with offsets counted from its first element.
+std::vector<Segment> SegmentsIn(const ParameterArena& arena, const Range& range) {
+  std::vector<Segment> segments;
+  for (Segment segment : arena.segments()) {
+    if (segment.offset < range.begin || segment.offset >= range.end) continue;
+    segment.offset -= range.begin;
+    segments.push_back(std::move(segment));
+  }
+  return segments;
 }
 
 std::string ServerName(const std::string& state, const Segment& segment, int64_t begin) {
@@ -71,15 +84,19 @@ class SavedVectors {
     }
   }
 
-  std::vector<T> Mean(const std::string& state) const {
-    const std::vector<double>& sum = means_.at(state);
-    std::vector<T> mean(sum.size());
-    for (size_t i = 0; i < sum.size(); ++i) {
-      mean[i] = static_cast<T>(sum[i] / static_cast<double>(saved_.ranks()));
-    }
+  /// Of a state's part of the arena.
+  std::vector<T> Mean(const std::string& state, const Range& range) const {
+    const auto begin = means_.at(state).begin();
+    std::vector<T> mean;
+    std::transform(
+        begin + range.begin, begin + range.end, std::back_inserter(mean),
+        [&](double sum) { return static_cast<T>(sum / static_cast<double>(saved_.ranks())); });
     return mean;
   }
-  const std::vector<T>& Server(const std::string& state) const { return servers_.at(state); }
+  std::vector<T> Server(const std::string& state, const Range& range) const {
+    const auto begin = servers_.at(state).begin();
+    return {begin + range.begin, begin + range.end};
+  }
 
  private:
   size_t padded_size() const { return static_cast<size_t>(arena_.padded_size()); }
@@ -145,7 +162,8 @@ void RestoreOwn(const Checkpoint& own, const ParameterArena& arena,
   Device& device = arena.device();
   for (const OptimizerState& state : states) {
     if (state.kind == StateKind::kWorker) {
-      LoadVectors(own, "worker/" + state.name + "/", arena.segments(), device, state.values);
+      LoadVectors(own, "worker/" + state.name + "/", SegmentsIn(arena, state.range), device,
+                  state.values);
     } else if (state.kind == StateKind::kServer) {
       device.Zero(state.values);
       for (const Segment& segment : arena.segments()) {
@@ -182,26 +200,29 @@ std::string CarryOwn(const SavedRun& saved, const ParameterArena& arena, Communi
   }
   vectors.Read();
 
+  std::shared_ptr<const Checkpoint> own;
   std::vector<std::string> deeds;
+  const auto tell = [&deeds](const std::string& deed) {  // once, whatever the number of parts
+    if (std::ranges::find(deeds, deed) == deeds.end()) deeds.push_back(deed);
+  };
   for (const OptimizerState& state : states) {
+    const std::vector<Segment> segments = SegmentsIn(arena, state.range);
     if (state.kind == StateKind::kServer) {
-      const auto begin = vectors.Server(state.name).begin();
-      CopyIn(std::vector<T>(begin + state.range.begin, begin + state.range.end), device,
-             state.values);
-      deeds.push_back(state.name + " is cut anew");
+      CopyIn(vectors.Server(state.name, state.range), device, state.values);
+      tell(state.name + " is cut anew");
     } else if (state.kind == StateKind::kWorker && !workers_change) {
-      const auto own = saved.LoadRank(communicator.rank());
-      LoadVectors(*own, "worker/" + state.name + "/", arena.segments(), device, state.values);
+      if (!own) own = saved.LoadRank(communicator.rank());
+      LoadVectors(*own, "worker/" + state.name + "/", segments, device, state.values);
     } else if (state.kind == StateKind::kWorker && state.carry_over == CarryOver::kMean) {
-      CopyIn(vectors.Mean(state.name), device, state.values);
-      deeds.push_back(state.name + " starts from the mean of the saved ones");
+      CopyIn(vectors.Mean(state.name, state.range), device, state.values);
+      tell(state.name + " starts from the mean of the saved ones");
     } else if (state.kind == StateKind::kWorker && is_common(state.source)) {
-      LoadVectors(saved.common(), "optimizer/" + state.source + "/", arena.segments(), device,
+      LoadVectors(saved.common(), "optimizer/" + state.source + "/", segments, device,
                   state.values);
-      deeds.push_back(fmt::format("{} starts from {}", state.name, state.source));
+      tell(fmt::format("{} starts from {}", state.name, state.source));
     } else if (state.kind == StateKind::kWorker) {
-      CopyIn(vectors.Server(state.source), device, state.values);
-      deeds.push_back(fmt::format("{} starts from {}", state.name, state.source));
+      CopyIn(vectors.Server(state.source, state.range), device, state.values);
+      tell(fmt::format("{} starts from {}", state.name, state.source));
     }
   }
   const std::string change =
@@ -218,8 +239,8 @@ std::string RestoreVectors(const SavedRun& saved, const Checkpoint* own,
                            const std::vector<OptimizerState>& states) {
   for (const OptimizerState& state : states) {
     if (state.kind != StateKind::kCommon) continue;
-    LoadVectors(saved.common(), "optimizer/" + state.name + "/", arena.segments(), arena.device(),
-                state.values);
+    LoadVectors(saved.common(), "optimizer/" + state.name + "/", SegmentsIn(arena, state.range),
+                arena.device(), state.values);
   }
   // All ranks take the same way, though only some may find other ranges in their files.
   const bool fits = own != nullptr && HoldsServerRanges<T>(*own, arena, states);
@@ -252,11 +273,12 @@ void StoreOptimizer(Optimizer& optimizer, const ParameterArena& arena,
     switch (state.kind) {
       case StateKind::kCommon:
         if (communicator.rank() != 0) break;
-        StoreVectors("optimizer/" + state.name + "/", arena.segments(), device, state.values,
-                     common);
+        StoreVectors("optimizer/" + state.name + "/", SegmentsIn(arena, state.range), device,
+                     state.values, common);
         break;
       case StateKind::kWorker:
-        StoreVectors("worker/" + state.name + "/", arena.segments(), device, state.values, own);
+        StoreVectors("worker/" + state.name + "/", SegmentsIn(arena, state.range), device,
+                     state.values, own);
         break;
       case StateKind::kServer:
         for (const Segment& segment : arena.segments()) {

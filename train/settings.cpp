@@ -222,8 +222,8 @@ const std::vector<SettingEntry>& SettingEntries() {
       {"server", 0, "Ranks", kTrain | kBench, &S::server, "NAME",
        "each rank serves a part of the vector, or rank 0 all of it", {}, Servers},
       {"bucket-mib", 0, "Ranks", kTrain | kBench, &S::bucket_mib, "MIB",
-       "uncompressed methods over NCCL average gradients in parts of this size, while the backward "
-       "pass goes on; 0: all at once, after it; the results are the same",
+       "over NCCL, gradients are averaged, or with scales of single tensors compressed and sent, in "
+       "parts of this size, while the backward pass goes on; 0: all at once, after it",
        {.minimum = 0, .maximum = 1 << 20}},
       {"dist-timeout", 0, "Ranks", kTrain | kBench, &S::dist_timeout, "SECONDS",
        "end the run if a rank makes no progress for so long", kPositive},
@@ -361,6 +361,16 @@ OptimizerOptions MakeOptimizerOptions(const Settings& settings) {
           .seed = static_cast<uint64_t>(settings.seed)};
 }
 
+OptimizerOptions MakeOptimizerOptions(const Settings& settings, const Communicator& communicator) {
+  OptimizerOptions options = MakeOptimizerOptions(settings);
+  const bool early = settings.clip_grad == 0 && communicator.overlaps();
+  if (!early || settings.bucket_mib == 0) return options;
+  const int64_t even = ParameterArena::kAlignment * communicator.size();
+  const auto elements = static_cast<int64_t>(settings.bucket_mib * (1 << 20) / sizeof(float));
+  options.bucket_elements = std::max(elements / even, int64_t{1}) * even;
+  return options;
+}
+
 DataType ActivationType(const Settings& settings) {
   return settings.amp ? DataType::kBFloat16 : DataType::kFloat32;
 }
@@ -370,13 +380,6 @@ GpuOptions MakeGpuOptions(const Settings& settings) {
           .autotune = settings.autotune,
           .plan_cache =
               settings.plan_cache.empty() ? PlanCache::DefaultPath() : settings.plan_cache};
-}
-
-int64_t BucketElements(const Settings& settings, int ranks) {
-  if (settings.bucket_mib == 0) return 0;
-  const int64_t even = ParameterArena::kAlignment * ranks;
-  const auto elements = static_cast<int64_t>(settings.bucket_mib * (1 << 20) / sizeof(float));
-  return std::max(elements / even, int64_t{1}) * even;
 }
 
 ScheduleOptions MakeScheduleOptions(const Settings& settings) {

@@ -247,11 +247,12 @@ std::string DatasetKind(const Settings& settings);
 ModelOptions MakeModelOptions(const Settings& settings);
 /// weight-decay "auto" is 5e-4, but 0 for the logistic regression, which has a regulariser.
 OptimizerOptions MakeOptimizerOptions(const Settings& settings);
+/// With buckets that the ranks can share evenly, if there are to be any: where the communicator
+/// carries them beside the backward pass, and a rank's gradient is not to be scaled by its norm.
+OptimizerOptions MakeOptimizerOptions(const Settings& settings, const Communicator& communicator);
 /// Of networks: bfloat16 with amp.
 DataType ActivationType(const Settings& settings);
 GpuOptions MakeGpuOptions(const Settings& settings);
-/// Elements (float32) of a bucket of gradients that `ranks` can share evenly; 0: there are none.
-int64_t BucketElements(const Settings& settings, int ranks);
 /// sched "auto" is onecycle, but constant for the logistic regression.
 ScheduleOptions MakeScheduleOptions(const Settings& settings);
 /// shapes are always drawn from the same seed, so that runs with different seeds share their data.

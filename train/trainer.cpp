@@ -77,7 +77,8 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       images_(images),
       graph_(BuildModelFor(settings, images.train)),
       arena_(device_, graph_.tensor_specs(), DataType::kFloat32, ActivationType(settings)),
-      optimizer_(MakeOptimizer(MakeOptimizerOptions(settings), arena_, communicator_)),
+      optimizer_(
+          MakeOptimizer(MakeOptimizerOptions(settings, communicator_), arena_, communicator_)),
       network_(graph_, arena_, TrainingNetwork(settings)),
       test_network_(graph_, arena_, TestNetwork(settings)),
       norm_(device_.Allocate(SizeOf(DataType::kFloat64))),
@@ -100,13 +101,11 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
     if (phase == LayerPhase::kBackward && backward_started_ == 0)
       backward_started_ = MonotonicSeconds();
   });
-  if (const int64_t bucket = BucketElements(settings_, ranks); bucket > 0) {
-    network_.set_gradient_callback(bucket, [this](const Range& range) {
-      if (!averages_early_) return;
-      if (accumulates_) AddAccumulated(range);
-      optimizer_->AverageEarly(range);
-    });
-  }
+  network_.set_gradient_callback(optimizer_->buckets(), [this](const Range& bucket) {
+    if (!starts_early_) return;
+    if (accumulates_) AddAccumulated(bucket);
+    optimizer_->StartEarly(bucket);
+  });
 
   {
     const UncountedTraffic uncounted(communicator_);
@@ -241,21 +240,20 @@ Trainer::StepResult Trainer::Step() {
   result.learning_rate =
       LearningRate(schedule_, schedule_step(), steps_per_epoch_, epochs() * steps_per_epoch_);
   int64_t rows = UploadNextBatch();  // first, so that what follows is one piece of work
+  optimizer_->set_measure(measures);
   optimizer_->BeginStep(result.learning_rate);
   const int64_t parts = std::min(settings_.grad_accum_steps, batches_per_epoch_ - batch_index_);
   const float scale = 1.0f / static_cast<float>(*settings_.batch_size * parts);
   // A device that works behind the host is not waited for within the step.
   const bool reads_at_end = !device_.host_visible() && !measures && parts == 1;
   const bool clip = settings_.clip_grad > 0;
-  // What a rank sends is scaled by the norm of all of its gradient.
-  const bool may_average_early =
-      settings_.bucket_mib > 0 && !clip && optimizer_->can_average_early();
+  const bool may_start_early = optimizer_->can_start_early();
   TrainedBatch batch;
   for (int64_t part = 0; part < parts; ++part) {
     if (part > 0) rows = UploadNextBatch();
     const bool last = part == parts - 1;
     accumulates_ = part > 0;
-    averages_early_ = last && may_average_early;
+    starts_early_ = last && may_start_early;
     batch = TrainOnBatch(rows, scale, part, result);
     if (!reads_at_end) ReadLoss(batch, result);
     if (last) break;
@@ -265,12 +263,11 @@ Trainer::StepResult Trainer::Step() {
       device_.Add(accumulated_.view(), arena_.gradients(), false, accumulated_.view());
     }
   }
-  if (accumulates_ && !averages_early_) AddAccumulated({0, arena_.padded_size()});
+  if (accumulates_ && !starts_early_) AddAccumulated({0, arena_.padded_size()});
 
   const View squares = norm_.view(DataType::kFloat64);
   if (clip || logs) device_.SumOfSquares(arena_.gradients(), squares);
   if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
-  optimizer_->set_measure(measures);
   optimizer_->Step(result.learning_rate, clip ? ConstView(clip_scale_.view()) : ConstView());
   if (settings_.model_ema > 0) {
     device_.Average(arena_.values(), settings_.model_ema, average_values_.view());

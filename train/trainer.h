@@ -116,7 +116,7 @@ class Trainer {
   Network network_, test_network_;
   Buffer norm_, clip_scale_;               // one number each
   Buffer accumulated_;                     // --grad-accum-steps
-  bool averages_early_ = false;            // this batch's gradients, as they become final
+  bool starts_early_ = false;              // sending this batch's gradients, as they become final
   bool accumulates_ = false;               // and there have been other batches this step
   Buffer average_values_, average_state_;  // --model-ema
   Buffer own_state_;                       // this rank's statistics while others take their place

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "kernels/arena_buckets.h"
 #include "layers/initialization.h"
 #include "layers/network.h"
 #include "tests/device_test.h"
@@ -14,43 +15,28 @@
 namespace thinwire {
 namespace {
 
-std::vector<GradientBucket> InOrderOfPlace(std::vector<GradientBucket> buckets) {
-  std::sort(buckets.begin(), buckets.end(),
-            [](const auto& a, const auto& b) { return a.range.begin < b.range.begin; });
-  return buckets;
-}
-
-// Weights a, b, c of 300, 100 and 260 elements and biases of one: 384 + 128 + 384 and 2 * 128 with
-// padding. A pass writes c and its bias, then b, then a and its bias.
-TEST(GradientBucketsTest, AreCutFromTheGroupsEndsAndFinalAfterTheLastWrite) {
-  const auto device = MakeCpuDevice(1);
-  const auto tensor = [](const char* name, TensorRole role, int64_t size) {
-    return TensorSpec{.name = name, .role = role, .shape = {size}, .flattened_from = {}};
-  };
-  const ParameterArena arena(
-      *device,
-      {tensor("a", TensorRole::kLinearWeight, 300), tensor("a.bias", TensorRole::kBias, 1),
-       tensor("b", TensorRole::kLinearWeight, 100), tensor("c", TensorRole::kLinearWeight, 260),
-       tensor("c.bias", TensorRole::kBias, 1)});
-  ASSERT_EQ(arena.padded_size(), 1152);
+// Tensors of 300, 100 and 260 elements and two of one, with padding between them. A pass writes the
+// third and the last, then the second, then the others.
+TEST(GradientBucketsTest, AreFinalAfterTheLastWrite) {
   const std::vector<std::vector<Range>> written = {
       {}, {{512, 772}, {1024, 1025}}, {{384, 484}}, {}, {{0, 300}, {896, 897}}};
-  EXPECT_EQ(MakeGradientBuckets(arena, written, 1 << 20),
+  const auto buckets = [&](const std::vector<Range>& ranges) {
+    return MakeGradientBuckets(ranges, written);
+  };
+  EXPECT_EQ(buckets({}), (std::vector<GradientBucket>{}));
+  EXPECT_EQ(buckets({{0, 896}, {896, 1152}}),
             (std::vector<GradientBucket>{{{0, 896}, 4}, {{896, 1152}, 4}}));
-  EXPECT_EQ(MakeGradientBuckets(arena, written, 384),
+  EXPECT_EQ(buckets({{0, 128}, {128, 512}, {512, 896}, {896, 1152}}),
             (std::vector<GradientBucket>{
-                {{512, 896}, 1}, {{128, 512}, 4}, {{0, 128}, 4}, {{896, 1152}, 4}}));
-  // The bucket from 768 holds the last four elements of c, and padding.
-  EXPECT_EQ(InOrderOfPlace(MakeGradientBuckets(arena, written, 128)),
-            (std::vector<GradientBucket>{{{0, 128}, 4},
-                                         {{128, 256}, 4},
-                                         {{256, 384}, 4},
-                                         {{384, 512}, 2},
-                                         {{512, 640}, 1},
-                                         {{640, 768}, 1},
+                {{512, 896}, 1}, {{0, 128}, 4}, {{128, 512}, 4}, {{896, 1152}, 4}}));
+  // The range from 768 holds the last four elements of the third, and padding.
+  EXPECT_EQ(buckets({{256, 384}, {384, 512}, {512, 640}, {768, 896}, {896, 1024}, {1024, 1152}}),
+            (std::vector<GradientBucket>{{{512, 640}, 1},
                                          {{768, 896}, 1},
-                                         {{896, 1024}, 4},
-                                         {{1024, 1152}, 1}}));
+                                         {{1024, 1152}, 1},
+                                         {{384, 512}, 2},
+                                         {{256, 384}, 4},
+                                         {{896, 1024}, 4}}));
 }
 
 template <typename Backend>
@@ -83,13 +69,13 @@ TYPED_TEST(GradientCallbackTest, ComesOnceNothingWritesTheRangeAnyMore) {
       network.set_layer_callback([&](const std::string& layer, LayerPhase phase) {
         if (phase == LayerPhase::kBackward) layers.push_back(layer);
       });
-      network.set_gradient_callback(elements, [&](const Range& range) {
+      network.set_gradient_callback(CutEvenly(arena, elements), [&](const Range& range) {
         Call call{range, layers, std::vector<float>(static_cast<size_t>(range.size()))};
         device.CopyToHost(arena.gradients().Slice(range.begin, range.size()), call.values.data());
         calls.push_back(std::move(call));
       });
       network.ForwardBackward(0.5f, 1);
-      network.set_gradient_callback(elements, {});
+      network.set_gradient_callback(CutEvenly(arena, elements), {});
       const size_t count = calls.size();
       network.ForwardBackward(0.5f, 1);
       EXPECT_EQ(calls.size(), count) << "an empty callback was called";

@@ -1,6 +1,8 @@
-// Gradients that are averaged beside the backward pass: the same results, earlier.
+// Gradients that are averaged, or compressed and sent, beside the backward pass: the same results,
+// earlier.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "kernels/device.h"
@@ -22,6 +24,10 @@ struct Method {
   Arguments flags;
 };
 
+std::string TestLabel(const ::testing::TestParamInfo<std::tuple<Method, int>>& info) {
+  return std::get<0>(info.param).name + "_on_" + std::to_string(std::get<1>(info.param));
+}
+
 class CudaOverlapTest : public RunTest,
                         public ::testing::WithParamInterface<std::tuple<Method, int>> {
  protected:
@@ -32,7 +38,8 @@ class CudaOverlapTest : public RunTest,
   static int gpus() { return std::get<1>(GetParam()); }
 
   /// Six steps, graphs from the third on, at another rate each.
-  void Run(const std::string& name, const std::string& bucket, const std::string& graph) const {
+  void Run(const std::string& name, const std::string& bucket, const std::string& graph,
+           const Arguments& more = {}) const {
     std::string list = "0";
     for (int gpu = 1; gpu < gpus(); ++gpu) list += "," + std::to_string(gpu);
     Arguments all = {"--model",
@@ -53,8 +60,6 @@ class CudaOverlapTest : public RunTest,
                      "4",
                      "--dist-timeout",
                      "120",
-                     "--max-steps",
-                     "6",
                      "--replica-check-interval",
                      "1",
                      "--bucket-mib",
@@ -63,6 +68,10 @@ class CudaOverlapTest : public RunTest,
                      graph};
     const Arguments& flags = std::get<0>(GetParam()).flags;
     all.insert(all.end(), flags.begin(), flags.end());
+    all.insert(all.end(), more.begin(), more.end());
+    if (std::find(more.begin(), more.end(), "--max-steps") == more.end()) {
+      all.insert(all.end(), {"--max-steps", "6"});
+    }
     const ProgramResult result = RunProgram(TinyRun(folder_ / name, all));
     ASSERT_EQ(result.status, 0) << result.errors;
   }
@@ -113,11 +122,75 @@ INSTANTIATE_TEST_SUITE_P(
             Method{"adamw_accumulated",
                    {"--opt", "adamw", "--lr", "0.001", "--grad-accum-steps", "2"}},
             Method{"sgd_clipped", {"--opt", "sgd", "--lr", "0.01", "--clip-grad", "0.5"}},
-            Method{"onebit_adam", {"--opt", "onebit-adam", "--lr", "1e-5", "--freeze-steps", "4"}}),
+            Method{"onebit_adam", {"--opt", "onebit-adam", "--lr", "1e-5", "--freeze-steps", "4"}},
+            // Scales are sums within one rank, so that their buckets change no bit of them either.
+            Method{"cd_adam_central",
+                   {"--opt", "cd-adam", "--lr", "0.001", "--scale-granularity", "tensor",
+                    "--server", "central"}}),
         ::testing::Values(1, 2, 4)),
-    [](const auto& info) {
-      return std::get<0>(info.param).name + "_on_" + std::to_string(std::get<1>(info.param));
-    });
+    TestLabel);
+
+class CudaCompressedOverlapTest : public CudaOverlapTest {};
+
+// Measured steps send their buckets after the backward pass.
+TEST_P(CudaCompressedOverlapTest, EndsWithTheSameBitsAsAfterIt) {
+  Run("after", kBucket, "off", {"--measure-interval", "1"});
+  Run("beside", kBucket, "off");
+  Run("replayed", kBucket, "on");
+  ExpectSame("after", "beside");
+  ExpectSame("after", "replayed");
+}
+
+const Method kCdAdam{"cd_adam",
+                     {"--opt", "cd-adam", "--lr", "0.001", "--scale-granularity", "tensor",
+                      "--uncompressed-tensors", "bias"}};
+
+INSTANTIATE_TEST_SUITE_P(CdAdam, CudaCompressedOverlapTest,
+                         ::testing::Combine(::testing::Values(kCdAdam), ::testing::Values(2, 4)),
+                         TestLabel);
+
+INSTANTIATE_TEST_SUITE_P(
+    Others, CudaCompressedOverlapTest,
+    ::testing::Combine(
+        ::testing::Values(Method{"cd_adam_bf16_accumulated",
+                                 {"--opt", "cd-adam", "--lr", "0.001", "--scale-granularity",
+                                  "block:1000", "--grad-accum-steps", "2", "--amp", "on"}},
+                          Method{"ef_amsgrad",
+                                 {"--opt", "ef-amsgrad", "--lr", "0.001", "--scale-granularity",
+                                  "tensor"}},
+                          Method{"ef21_bc",
+                                 {"--opt", "ef21-bc", "--compressor", "sign", "--lr", "0.01",
+                                  "--scale-granularity", "tensor"}},
+                          Method{"saef_sgdm",
+                                 {"--opt", "saef-sgdm", "--lr", "0.001", "--scale-granularity",
+                                  "tensor", "--error-average-period", "3"}},
+                          Method{"onebit_adam",
+                                 {"--opt", "onebit-adam", "--lr", "1e-5", "--freeze-steps", "2",
+                                  "--scale-granularity", "tensor"}}),
+        ::testing::Values(2)),
+    TestLabel);
+
+class CudaBucketResumeTest : public CudaOverlapTest {};
+
+// Of a central server even other buckets go on with the same bits.
+TEST_P(CudaBucketResumeTest, GoesOnWithTheSameBits) {
+  Run("whole", kBucket, "on");
+  for (const std::string then : {kBucket, "0.01", "0"}) {
+    const std::string name = "then_" + then;
+    Run(name, kBucket, "on", {"--max-steps", "3"});
+    Run(name, then, "on", {"--resume", "auto"});
+    ExpectSame("whole", name);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaBucketResumeTest,
+                         ::testing::Combine(::testing::Values(Method{
+                                                "cd_adam",
+                                                {"--opt", "cd-adam", "--lr", "0.001",
+                                                 "--scale-granularity", "tensor", "--server",
+                                                 "central"}}),
+                                            ::testing::Values(2)),
+                         TestLabel);
 
 }  // namespace
 }  // namespace thinwire

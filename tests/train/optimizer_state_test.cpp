@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -23,11 +24,11 @@ const std::vector<TensorSpec> kTensors = {
     {"fc.weight", TensorRole::kLinearWeight, {11, 37}, {}},
     {"fc.bias", TensorRole::kBias, {11}, {}}};
 
-/// A state vector of all ranks: by rank, then its elements with padding.
+/// A state vector of all ranks: by rank, laid out as the arena.
 using Vectors = std::map<std::string, std::vector<std::vector<double>>>;
 
 struct Snapshot {
-  Vectors common, worker, server;  // a server's shards, in rank order
+  Vectors common, worker, server;  // a server's are zero where they are another's
   std::map<std::string, OptimizerState> states;
   std::vector<std::string> lines;
 };
@@ -92,7 +93,9 @@ class OptimizerStateTest : public ::testing::TestWithParam<std::string> {
                                                               : snapshot.server;
         auto& of_ranks = vectors[state.name];
         of_ranks.resize(static_cast<size_t>(ranks));
-        of_ranks[static_cast<size_t>(rank)] = ToHost(*device, state.values);
+        std::vector<double>& whole = of_ranks[static_cast<size_t>(rank)];
+        whole.resize(static_cast<size_t>(arena.padded_size()));
+        std::ranges::copy(ToHost(*device, state.values), whole.begin() + state.range.begin);
         snapshot.states[state.name] = state;
       }
     });
@@ -113,8 +116,10 @@ class OptimizerStateTest : public ::testing::TestWithParam<std::string> {
   }
 
   static std::vector<double> Joined(const std::vector<std::vector<double>>& shards) {
-    std::vector<double> whole;
-    for (const auto& shard : shards) whole.insert(whole.end(), shard.begin(), shard.end());
+    std::vector<double> whole(shards[0].size());
+    for (const auto& shard : shards) {
+      for (size_t i = 0; i < whole.size(); ++i) whole[i] += shard[i];
+    }
     return whole;
   }
 
@@ -182,6 +187,51 @@ TEST_P(OptimizerStateTest, AnotherServerCutsAnew) {
     EXPECT_EQ(Joined(shards), Joined(before.server.at(name))) << name;
   }
   EXPECT_EQ(after.lines[0].rfind("other servers: ", 0) == 0, !after.server.empty());
+}
+
+/// The smallest buckets there are: one a tensor, where a scale is of one.
+OptimizerOptions InBuckets(OptimizerOptions options, int64_t elements = 128) {
+  options.compressor = "sign";
+  options.scale_granularity = "tensor";
+  options.bucket_elements = elements;
+  return options;
+}
+
+// Tensors keep their names, whatever they are sent with.
+TEST_P(OptimizerStateTest, OtherBucketsHoldTheSame) {
+  for (const std::string server : {"sharded", "central"}) {
+    for (const auto& [first, then] :
+         std::vector<std::pair<int64_t, int64_t>>{{128, 128}, {128, 512}, {128, 0}, {0, 128}}) {
+      SCOPED_TRACE(server + ", " + std::to_string(first) + " -> " + std::to_string(then));
+      OptimizerOptions saved = InBuckets(Options(), first), restored = InBuckets(Options(), then);
+      saved.server = restored.server = server;
+      const Snapshot before = Run(saved, DataType::kFloat32, 3, 5, 5, "");
+      const Snapshot after =
+          Run(restored, DataType::kFloat32, 3, 0, 6, folder_ / "step-00000005.ckpt");
+      EXPECT_EQ(before.common, after.common);
+      EXPECT_EQ(before.worker, after.worker);
+      for (const auto& [name, shards] : after.server) {
+        EXPECT_EQ(Joined(shards), Joined(before.server.at(name))) << name;
+      }
+      if (first == then) {
+        EXPECT_EQ(after.lines[0], "");
+        EXPECT_EQ(before.server, after.server);
+      }
+      // It is told once for all parts.
+      EXPECT_EQ(after.lines[0].find(" is cut anew"), after.lines[0].rfind(" is cut anew"));
+    }
+  }
+}
+
+TEST_P(OptimizerStateTest, BucketsKeepTheInvariantsOnOtherNumbersOfRanks) {
+  for (const auto& [first, then] :
+       std::vector<std::pair<int, int>>{{4, 3}, {3, 4}, {4, 1}, {1, 4}}) {
+    SCOPED_TRACE(std::to_string(first) + " -> " + std::to_string(then));
+    const Snapshot before = Run(InBuckets(Options()), DataType::kFloat32, first, 5, 5, "");
+    const Snapshot after = Run(InBuckets(Options(), 512), DataType::kFloat32, then, 0, 6,
+                               folder_ / "step-00000005.ckpt");
+    ExpectCarriedOver(before, after, DataType::kFloat32);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, OptimizerStateTest, ::testing::ValuesIn(OptimizerNames()),
