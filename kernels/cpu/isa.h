@@ -76,6 +76,8 @@ struct SignParts {
   const uint32_t* const* words;
   const T* const* scales;
   int64_t count, group;
+
+  T Scale(int64_t message) const { return scales[message][group]; }
 };
 
 /// Of the passes that pack signs; each reads what it needs. All are for elements of one group.

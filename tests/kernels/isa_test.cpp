@@ -90,7 +90,8 @@ TEST(Isa, SumsOfSquaresAreTheSame) {
   for (const int64_t size : kSizes) {
     Aligned x(RandomNormal(size, 1));
     ForEachIsa([&](const IsaKernels& isa, bool) {
-      EXPECT_EQ(isa.float32.sum_of_squares(x.data(), size), Portable().float32.sum_of_squares(x.data(), size));
+      EXPECT_EQ(isa.float32.sum_of_squares(x.data(), size),
+                Portable().float32.sum_of_squares(x.data(), size));
     });
   }
 }
@@ -209,30 +210,40 @@ TEST(Isa, TheMaskFromXIsTheForwardPassesSign) {
 // Sums of magnitudes too: what they add up has the same order everywhere.
 TEST(Isa, PassesOfTheScaledSignAreExact) {
   constexpr int64_t size = 32 * 37;
-  constexpr std::pair<int64_t, int64_t> ranges[] = {
-      {0, size}, {32, 64}, {5, 32}, {64, 65}, {70, 95}};
+  constexpr std::pair<int64_t, int64_t> ranges[] = {{0, size}, {96, size - 64}, {32, 64},
+                                                    {5, 32},   {64, 65},        {70, 95}};
+  constexpr int64_t most_messages = 11;
   // Values of full precision, which no product with a factor can change.
   Aligned values(RandomNormal(size, 1)), target(RandomNormal(size, 3));
   const std::vector<float> start = RandomNormal(size, 4);
-  const std::vector<float> scales[] = {{0.3f, 0.7f}, {0.1f, 0.9f}, {0.2f, 1.1f}};
+  std::vector<std::vector<float>> scales;
   std::vector<std::vector<uint32_t>> messages;
   std::vector<const uint32_t*> words;
   std::vector<const float*> message_scales;
-  for (uint32_t m = 0; m < 3; ++m) {
+  for (uint32_t m = 0; m < most_messages; ++m) {
     RandomStream random(7, m);
     std::vector<uint32_t> bits(size / 32);
     for (uint32_t& word : bits) word = random.Next();
     messages.push_back(bits);
-    message_scales.push_back(scales[m].data());
+    scales.push_back({0.3f + 0.11f * static_cast<float>(m), 0.7f - 0.07f * static_cast<float>(m)});
   }
   for (const auto& message : messages) words.push_back(message.data());
+  for (const auto& two : scales) message_scales.push_back(two.data());
   for (const auto& [begin, end] : ranges) {
     for (const bool squares : {false, true}) {
       auto passes = [&](const IsaKernels& isa, bool stream) {
         std::vector<std::vector<double>> results;
         const auto& kernels = isa.float32;
-        for (const auto pack : {kernels.pack, kernels.pack_difference, kernels.pack_sum,
-                                kernels.pack_mean_difference, kernels.pack_mean_sum}) {
+        const std::pair<decltype(kernels.pack), int> passes_of_counts[] = {
+            {kernels.pack, 0},
+            {kernels.pack_difference, 0},
+            {kernels.pack_sum, 0},
+            {kernels.pack_mean_difference, 3},
+            {kernels.pack_mean_difference, 5},
+            {kernels.pack_mean_difference, 8},
+            {kernels.pack_mean_sum, 7},
+        };
+        for (const auto& [pack, count] : passes_of_counts) {
           Aligned state(start);
           std::vector<uint32_t> bits(size / 32, 0xA5A5A5A5u);
           PackArguments<float> a;
@@ -244,7 +255,7 @@ TEST(Isa, PassesOfTheScaledSignAreExact) {
                      .decayed_size = size / 2,
                      .added = target.data(),
                      .added_factor = -0.5f};
-          a.messages = {words.data(), message_scales.data(), 3, 1};
+          a.messages = {words.data(), message_scales.data(), count, 1};
           a.pending = {words[0], 0.3f};
           a.settle = true;
           a.state = state.data();
@@ -258,10 +269,10 @@ TEST(Isa, PassesOfTheScaledSignAreExact) {
           results.push_back({sum});
         }
         Aligned y(start);
-        kernels.mean_of_signs({words.data(), message_scales.data(), 3, 0}, false, stream, y.data(),
-                              begin, end);
-        kernels.mean_of_signs({words.data(), message_scales.data(), 2, 0}, true, stream, y.data(),
-                              begin, end);
+        for (int64_t count = 1; count <= most_messages; ++count) {
+          kernels.mean_of_signs({words.data(), message_scales.data(), count, count % 2}, count > 1,
+                                stream, y.data(), begin, end);
+        }
         kernels.add_signs({words[1], 0.3f}, y.data(), begin, end);
         kernels.settle_error(0.3f, y.data(), begin, end);
         const auto read = y.Read();

@@ -4,12 +4,11 @@
 #include "kernels/cpu/isa/adam.h"
 #include "kernels/cpu/isa/input.h"
 #include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/mean_of_messages.h"
 #include "kernels/cpu/isa/signs.h"
 
 namespace thinwire::cpu::THINWIRE_ISA {
 namespace {
-
-constexpr int kWord = 32;
 
 /// Asks for what a pass comes to soon. Adding up many messages takes so many instructions that the
 /// processor does not look far enough ahead by itself.
@@ -31,86 +30,17 @@ inline V Settled(bool pending, ElementOf<V> scale, V error) {
   return error + (error >= V{} ? down : up);
 }
 
-/// Where a pass's input comes from: Word(i) is told the first element of each whole word, and
-/// At<V>(i, offset) gives the elements of V from `i` on, which is element `offset` of its word.
+/// Where a pass's input comes from: Word(i, end) is told the first element of each whole word, and
+/// where the piece ends; At<V>(i, offset) gives the elements of V from `i` on, which is element
+/// `offset` of its word.
 template <typename T>
 struct WorkerInput {
   const InputArguments<T> input;
-  void Word(int64_t) {}
+  void Word(int64_t, int64_t) {}
   template <typename V>
   V At(int64_t i, int) const {
     return InputAt<V>(input, i);
   }
-};
-
-/// The mean of decoded messages, added in their order.
-template <typename T>
-class MeanOfMessages {
-  using Vector = VectorOf<T>;
-  static constexpr int kVectors = kWord / kLanesOf<Vector>;
-  /// Messages whose scales are kept as vectors.
-  static constexpr int64_t kKept = 8;
-
- public:
-  explicit MeanOfMessages(const SignParts<T>& messages)
-      : messages_(messages),
-        kept_(messages.count < kKept ? messages.count : kKept),
-        count_(static_cast<T>(messages.count)),
-        inverse_((messages.count & (messages.count - 1)) == 0 ? 1 / count_ : T{0}) {
-    for (int64_t m = 0; m < kept_; ++m) {
-      words_[m] = messages.words[m];
-      negative_[m] = -Scale(m) - Vector{};
-    }
-  }
-
-  void Word(int64_t i) {
-    const int64_t word = i / kWord;
-    Vector sums[kVectors];
-    for (int k = 0; k < kVectors; ++k) sums[k] = Kept(0, word, k);
-    for (int64_t m = 1; m < kept_; ++m) {
-      for (int k = 0; k < kVectors; ++k) sums[k] += Kept(m, word, k);
-    }
-    for (int64_t m = kept_; m < messages_.count; ++m) {
-      for (int k = 0; k < kVectors; ++k) {
-        sums[k] += SignedScale<Vector>(messages_.words[m][word], k * kLanesOf<Vector>, Scale(m));
-      }
-    }
-    for (int k = 0; k < kVectors; ++k) means_[k] = Divided(sums[k]);
-  }
-
-  template <typename V>
-  V At(int64_t i, int offset) const {
-    if constexpr (kLanesOf<V> == 1) {
-      T sum = SignedScale<T>(messages_.words[0][i / kWord], offset, Scale(0));
-      for (int64_t m = 1; m < messages_.count; ++m) {
-        sum += SignedScale<T>(messages_.words[m][i / kWord], offset, Scale(m));
-      }
-      return Divided(sum);
-    } else {
-      return means_[offset / kLanesOf<V>];
-    }
-  }
-
- private:
-  T Scale(int64_t message) const { return messages_.scales[message][messages_.group]; }
-
-  /// Vector k of a word of message m.
-  Vector Kept(int64_t m, int64_t word, int k) const {
-    return NegatedWhereSet(words_[m][word], k * kLanesOf<Vector>, negative_[m]);
-  }
-
-  /// By a power of two: the same bits, and many times as fast, when multiplied by its inverse.
-  template <typename V>
-  V Divided(V sum) const {
-    return inverse_ != 0 ? sum * inverse_ : sum / count_;
-  }
-
-  const SignParts<T> messages_;
-  const int64_t kept_;
-  const T count_, inverse_;
-  const uint32_t* words_[kKept];
-  Vector negative_[kKept];
-  Vector means_[kVectors];
 };
 
 /// Calls source.Word and body.operator()<V>(i, offset in its word) over [begin, end): whole words,
@@ -126,7 +56,7 @@ inline void ForEachWord(int64_t begin, int64_t end, Source& source, const Body& 
     return;
   }
   for (int64_t word = begin; word < end; word += kWord) {
-    source.Word(word);
+    source.Word(word, end);
 #pragma GCC unroll 32
     for (int offset = 0; offset < kWord; offset += kLanesOf<V>) {
       body.template operator()<V>(word + offset, offset);
@@ -176,7 +106,7 @@ inline double Pack(const PackArguments<T>& a, int64_t begin, int64_t end, const 
 template <typename T, typename Body>
 inline void ForEachWord(int64_t begin, int64_t end, const Body& body) {
   struct {
-    void Word(int64_t) {}
+    void Word(int64_t, int64_t) {}
   } nothing;
   ForEachWord<T>(begin, end, nothing, body, [](int64_t) {});
 }
@@ -217,53 +147,58 @@ double PackSum(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
 template <typename T>
 double PackMeanDifference(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
   const PackArguments<T> a = arguments;
-  return Pack(a, begin, end, MeanOfMessages<T>(a.messages),
-              [&]<typename V>(int64_t i, int, V mean) {
-                Prefetch(a.state + i);
-                Prefetch(a.target + i);
-                const V estimate = Load<V>(a.state + i) + mean;
-                Store<V>(a.state + i, estimate);
-                return V(estimate - Load<V>(a.target + i));
-              });
+  return WithMean(a.messages, [&](auto source) {
+    return Pack(a, begin, end, source, [&]<typename V>(int64_t i, int, V mean) {
+      Prefetch(a.state + i);
+      Prefetch(a.target + i);
+      const V estimate = Load<V>(a.state + i) + mean;
+      Store<V>(a.state + i, estimate);
+      return V(estimate - Load<V>(a.target + i));
+    });
+  });
 }
 
 template <typename T>
 double PackMeanSum(const PackArguments<T>& arguments, int64_t begin, int64_t end) {
   const PackArguments<T> a = arguments;
-  return Pack(a, begin, end, MeanOfMessages<T>(a.messages),
-              [&]<typename V>(int64_t i, int, V mean) {
-                const V sum = Settled(a.settle, a.pending.scale, Load<V>(a.state + i)) + mean;
-                Store<V>(a.state + i, sum);
-                return sum;
-              });
+  return WithMean(a.messages, [&](auto source) {
+    return Pack(a, begin, end, source, [&]<typename V>(int64_t i, int, V mean) {
+      const V sum = Settled(a.settle, a.pending.scale, Load<V>(a.state + i)) + mean;
+      Store<V>(a.state + i, sum);
+      return sum;
+    });
+  });
 }
 
 template <typename T>
 void MeanOfSigns(const SignParts<T>& messages, bool add, bool stream, T* y, int64_t begin,
                  int64_t end) {
-  MeanOfMessages<T> mean(messages);
   const auto nothing = [](int64_t) {};
-  if (add) {
-    ForEachWord<T>(
-        begin, end, mean,
-        [&]<typename V>(int64_t i, int offset) {
-          Store<V>(y + i, Load<V>(y + i) + mean.template At<V>(i, offset));
-        },
-        nothing);
-  } else if (stream) {
-    ForEachWord<T>(
-        begin, end, mean,
-        [&]<typename V>(int64_t i, int offset) {
-          Put<true, V>(y + i, mean.template At<V>(i, offset));
-        },
-        nothing);
-    FinishStream();
-  } else {
-    ForEachWord<T>(
-        begin, end, mean,
-        [&]<typename V>(int64_t i, int offset) { Store<V>(y + i, mean.template At<V>(i, offset)); },
-        nothing);
-  }
+  WithMean(messages, [&](auto mean) {
+    if (add) {
+      ForEachWord<T>(
+          begin, end, mean,
+          [&]<typename V>(int64_t i, int offset) {
+            Store<V>(y + i, Load<V>(y + i) + mean.template At<V>(i, offset));
+          },
+          nothing);
+    } else if (stream) {
+      ForEachWord<T>(
+          begin, end, mean,
+          [&]<typename V>(int64_t i, int offset) {
+            Put<true, V>(y + i, mean.template At<V>(i, offset));
+          },
+          nothing);
+      FinishStream();
+    } else {
+      ForEachWord<T>(
+          begin, end, mean,
+          [&]<typename V>(int64_t i, int offset) {
+            Store<V>(y + i, mean.template At<V>(i, offset));
+          },
+          nothing);
+    }
+  });
 }
 
 template <typename T>
