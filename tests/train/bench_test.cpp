@@ -110,7 +110,12 @@ TEST_F(BenchTest, StepHasItsPhases) {
     ExpectPositive(report, "images_per_second");
     for (const char* phase :
          {"step", "forward", "backward", "compress", "wire", "decode", "update"}) {
-      ExpectPositive(report, std::string(phase) + "_ms");
+      const std::string key = std::string(phase) + "_ms";
+      if (key == "wire_ms" && report["ranks"] == 1) {
+        EXPECT_GE(report[key].get<double>(), 0);  // a GPU by itself does not even pretend to send
+      } else {
+        ExpectPositive(report, key);
+      }
       EXPECT_NE(result.output.find("\n" + std::string(phase) + " "), std::string::npos) << phase;
     }
     const double images = report["batch_size"].get<double>() * report["ranks"].get<double>();
