@@ -9,9 +9,9 @@
 
 namespace thinwire {
 
-/// Looks for NaN and Inf, or for what makes a message malformed, at once where the host sees the device's memory; elsewhere the device does
-/// it, and the host asks for what it has found in Read. Meanwhile parameters stay as they are
-/// (Device::FindNonFinite).
+/// Looks for NaN and Inf, or for what makes a message malformed, at once where the host sees the
+/// device's memory; elsewhere the device does it, and the host asks for what it has found in Read.
+/// Meanwhile parameters stay as they are (Device::FindNonFinite).
 class FiniteChecks {
  public:
   /// Throws what there is to say about a value that is not finite, at that index.

@@ -96,8 +96,7 @@ class DeviceSparseLink {
         fmt::format("step {}: rank {}'s message is malformed: it holds {}, at place {} of {}",
                     context_.step, sender, problem, place, k_),
         "the checkpoints are intact; try a smaller --lr if it is a value, or look at that rank's "
-        "build "
-        "and memory");
+        "build and memory");
   }
 };
 

@@ -27,7 +27,6 @@ constexpr int64_t kTask = 4096;  // elements
 constexpr int64_t kSlack = 16;   // elements, behind what collect_large found
 constexpr int64_t kSamples = 16384, kSampleRun = 16;
 constexpr int64_t kDigitBits = 11, kBins = int64_t{1} << kDigitBits;
-constexpr int64_t kParts = 16;  // of the vector, each with its own counts
 
 template <typename T>
 class CpuTopK : public TopK {
@@ -84,7 +83,7 @@ class CpuTopK : public TopK {
     keys_.reserve(capacity);
     found_.resize(tasks);
     outputs_.resize(tasks);
-    counts_.resize(static_cast<size_t>(kParts * kBins));
+    counts_.resize(static_cast<size_t>(parts_ * kBins));
   }
 
   void Select(const CompressionInput& input, ConstView state, int state_factor, View indices,
@@ -211,8 +210,8 @@ class CpuTopK : public TopK {
   /// thread's, whose cache has what it left there.
   template <typename Function>
   void ForEachPart(const Function& function) {
-    cpu::ParallelChunks(kParts, [&](int64_t part) {
-      function(part, part * tasks_ / kParts, (part + 1) * tasks_ / kParts);
+    cpu::ParallelChunks(parts_, [&](int64_t part) {
+      function(part, part * tasks_ / parts_, (part + 1) * tasks_ / parts_);
     });
   }
 
@@ -242,9 +241,9 @@ class CpuTopK : public TopK {
     const Key bin = static_cast<Key>(place.bin);
     keys_.resize(static_cast<size_t>(counts_[static_cast<size_t>(bin)]));
     // Where each part's begin; the first part's count has become the sum of all.
-    std::array<Key*, kParts> to;
+    std::vector<Key*> to(static_cast<size_t>(parts_));
     Key* next = keys_.data();
-    for (size_t part = kParts - 1; part > 0; --part) {
+    for (size_t part = to.size() - 1; part > 0; --part) {
       to[part] = next;
       next += counts_[part * static_cast<size_t>(kBins) + static_cast<size_t>(bin)];
     }
@@ -286,10 +285,10 @@ class CpuTopK : public TopK {
       const int64_t above = shift, width = std::min(kDigitBits, shift);
       shift -= width;
       std::fill(counts_.begin(), counts_.end(), 0);
-      cpu::ParallelChunks(kParts, [&](int64_t part) {
+      cpu::ParallelChunks(parts_, [&](int64_t part) {
         int64_t* counts = counts_.data() + part * kBins;
         Scratch scratch;
-        for (int64_t task = part * tasks_ / kParts; task < (part + 1) * tasks_ / kParts; ++task) {
+        for (int64_t task = part * tasks_ / parts_; task < (part + 1) * tasks_ / parts_; ++task) {
           const Key least = above == kKeyBits ? 0 : prefix << above;
           const Elements found = Collect(v, least, task, scratch);
           for (int64_t i = 0; i < found.count; ++i) {
@@ -365,6 +364,7 @@ class CpuTopK : public TopK {
   std::vector<Range> pieces_;        // the ranges, cut to kTask elements at most
   std::vector<size_t> first_piece_;  // of each task, and the end
   int64_t tasks_ = 0, elements_ = 0;
+  const int64_t parts_ = cpu::ThreadCount();  // of the tasks, each with its own counts
 
   // Candidates, in the order in which tasks came; of each task where they are. None lies below
   // least_; few above largest_.
@@ -376,7 +376,7 @@ class CpuTopK : public TopK {
 
   std::vector<Key> keys_;
   std::vector<Output> outputs_;
-  std::vector<int64_t> counts_;  // [kParts, kBins]
+  std::vector<int64_t> counts_;  // [parts_, kBins]
 };
 
 }  // namespace

@@ -287,7 +287,7 @@ TEST(Isa, PassesOfTheScaledSignAreExact) {
 }
 
 TEST(Isa, LargeElementsAreCollectedExactly) {
-  constexpr int64_t size = 1027;
+  constexpr int64_t size = 2 * 4096 + 1027;
   Aligned x(RandomNormal(size, 1)), state(RandomNormal(size, 2));
   for (const float threshold : {0.0f, 0.5f, 2.0f, 9.0f}) {
     auto found = [&](const IsaKernels& isa) {
