@@ -118,6 +118,21 @@ void AddTopKCases(KernelOperands& o, CaseList& list) {
     }
     select(constant->view(), {}, *chosen);
   });
+  // What the ranks choose together, of each rank's candidates.
+  const std::shared_ptr<TopKShare> share =
+      o.device().MakeTopKShare({.size = k, .k = std::max<int64_t>(k / 2, 1)});
+  const auto counts = std::make_shared<Buffer>(o.device().Allocate(
+      TopKShare::Rounds(DataType::kFloat32) * TopKShare::kDigits * SizeOf(DataType::kInt32)));
+  const auto size = std::make_shared<Buffer>(o.device().Allocate(sizeof(TopKShare::Size)));
+  list.Add("top_k/share", kTopKShare * 20,
+           [=, &o, candidates = make_chosen(), known = std::make_shared<bool>(false)] {
+             if (!std::exchange(*known, true)) select(o.Vector(0), {}, *candidates);
+             const ConstView values = candidates->values.view();
+             for (int64_t round = 0; round < TopKShare::Rounds(values.type); ++round) {
+               share->Count(values, round, counts->view(DataType::kInt32));
+             }
+             share->Measure(values, counts->view(DataType::kInt32), size->view(DataType::kUint8));
+           });
   list.Add("scatter_add", kTopKShare * 16,
            [=, &o, largest = make_chosen(), known = std::make_shared<bool>(false)] {
              if (!std::exchange(*known, true)) select(o.Vector(0), {}, *largest);
