@@ -16,10 +16,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "kernels/error.h"
@@ -89,9 +87,6 @@ class DeviceSparseLink {
     device().CopyToHost(part.indices.Slice(place, 1), &index);
     if (place > 0) device().CopyToHost(part.indices.Slice(place - 1, 1), &before);
     const bool rises = index > before, within = index >= range.begin && index < range.end;
-    // Of a single server's workers nobody waits before it sends: then the sender finds the value,
-    // too, and knows which gradient it comes from. Its words are to be the first.
-    if (rises && within && has_one_server()) std::this_thread::sleep_for(std::chrono::seconds(2));
     const char* const problem = !within  ? "an index beyond its range"
                                 : !rises ? "indices that do not rise"
                                          : "a value that is NaN or infinite";
