@@ -51,7 +51,7 @@ template <typename T>
 struct ScatterAddBody {
   const int32_t* indices;
   const T* values;
-  T factor;
+  StepArgument<T> factor;
   T* y;
   const int* halted;
 
@@ -60,9 +60,10 @@ struct ScatterAddBody {
     if (*halted != 0) return;
     const Vector<int32_t, kWidth> places = Load<kWidth>(indices + j);
     const Vector<T, kWidth> addends = Load<kWidth>(values + j);
+    const T multiplier = factor.Get();
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
-      y[places.lanes[lane]] += factor * addends.lanes[lane];
+      y[places.lanes[lane]] += multiplier * addends.lanes[lane];
     }
   }
 };
@@ -121,8 +122,8 @@ void Gather(const Queue& queue, const CompressionInput& input, ConstView state, 
 void ScatterAdd(const Queue& queue, ConstView indices, ConstView values, double factor, View y) {
   WithFloatingType(y.type, [&]<typename T>() {
     ForEach<T>("scatter_add", queue, indices.size, AllAligned(indices, values),
-               ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(), static_cast<T>(factor),
-                                 y.as<T>(), queue.halted});
+               ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(),
+                                 MakeFactor<T>(queue, factor), y.as<T>(), queue.halted});
   });
 }
 
