@@ -1,87 +1,14 @@
-// The scaled sign on the wire, C(v) = scale * sign(v), one scale a group of elements.
-//
-// Uplink, a message to each server: the words of its shard (bit j of word w is element 32 w + j,
-// 1 means >= 0), then the scales of the groups that reach into its shard.
-// Downlink, two messages from each server: the float64 sums of |v| (or v²) of its part of those
-// groups, and the words of its shard. Everyone adds the sums in rank order, so a scale is taken
-// over the whole vector wherever its group is cut. Scales come first, so that words can be decoded
-// while the wire still carries others: where that is done, words are sent when they are asked for.
-// Paper bits: one an element, and 32 a scale. Without scales (a vote) neither scales nor sums are
-// sent, and every scale is 1.
+// The servers' messages of signs, which every rank decodes.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels/error.h"
-#include "optim/links.h"
+#include "optim/sign_link.h"
 
 namespace thinwire {
 namespace {
-
-constexpr int64_t kWordBits = 32;
-constexpr int64_t kWordBytes = 4;
-
-/// The layout of a whole vector of signs over some tensors: runs and groups.
-SignShape WholeShape(const LinkContext& context, const LinkTensors& tensors) {
-  const std::string& granularity = context.options.scale_granularity;
-  SignShape shape;
-  shape.size = context.arena.padded_size();
-  shape.type = context.type();
-  if (context.options.sign_scale == "l2") shape.scale = SignShape::Scale::kRootMeanSquare;
-  if (granularity == "model") shape.group_sizes = {0};
-  for (const Range& range : tensors.ranges) {
-    int64_t block = range.size();
-    if (granularity.starts_with("block:")) block = std::stoll(granularity.substr(6));
-    for (int64_t begin = range.begin; begin < range.end; begin += block) {
-      const Range run{begin, std::min(begin + block, range.end)};
-      if (granularity != "model") shape.group_sizes.push_back(0);
-      shape.runs.push_back({run, shape.groups() - 1});
-      shape.group_sizes.back() += run.size();
-    }
-  }
-  return shape;
-}
-
-/// What of the whole shape lies in one shard. Elements and groups are counted from its own first.
-struct ShardShape {
-  ShardShape(const SignShape& whole, const Range& shard, bool scaled) : words(shard.size() / 32) {
-    shape.size = shard.size();
-    shape.scale = whole.scale;
-    shape.type = whole.type;
-    for (const ScaleRun& run : whole.runs) {
-      const Range part{std::max(run.range.begin, shard.begin), std::min(run.range.end, shard.end)};
-      if (part.begin >= part.end) continue;
-      if (shape.runs.empty()) first_group = run.group;
-      groups = run.group - first_group + 1;
-      shape.runs.push_back(
-          {{part.begin - shard.begin, part.end - shard.begin}, run.group - first_group});
-    }
-    const auto first = whole.group_sizes.begin() + first_group;
-    shape.group_sizes.assign(first, first + groups);
-    sent_groups = scaled ? groups : 0;
-  }
-  int64_t uplink_bytes() const { return words * kWordBytes + sent_groups * SizeOf(shape.type); }
-
-  SignShape shape;
-  int64_t words;
-  int64_t first_group = 0, groups = 0;  // in the whole shape
-  int64_t sent_groups = 0;              // scales or sums in a message
-};
-
-std::vector<ShardShape> ShardShapes(const LinkContext& context, const SignShape& whole,
-                                    bool scaled) {
-  std::vector<ShardShape> shapes;
-  for (int rank = 0; rank < context.shards.ranks(); ++rank) {
-    shapes.emplace_back(whole, context.shards[rank], scaled);
-  }
-  return shapes;
-}
-
-View Typed(View bytes, int64_t offset, int64_t count, DataType type) {
-  return {bytes.as<std::byte>() + offset, count, type};
-}
 
 /// A part of a shard's signs that is decoded by itself.
 struct SignSlice {
@@ -89,164 +16,6 @@ struct SignSlice {
   int64_t end_bytes;  // of its rank's message, from which on it is whole
   ShardShape shape;
   std::unique_ptr<SignCompression> compression;
-};
-
-/// Buffers of one vector of signs.
-struct Signs {
-  Signs(Device& device, const SignShape& shape)
-      : compression(device.MakeSignCompression(shape)),
-        bits_buffer(device.Allocate(shape.words() * kWordBytes)),
-        sums_buffer(device.Allocate(shape.groups() * SizeOf(DataType::kFloat64))),
-        scales_buffer(device.Allocate(shape.groups() * SizeOf(shape.type))),
-        bits(bits_buffer.view(DataType::kInt32).Slice(0, shape.words())),
-        sums(sums_buffer.view(DataType::kFloat64).Slice(0, shape.groups())),
-        scales(scales_buffer.view(shape.type).Slice(0, shape.groups())) {}
-  SignMessage message() const { return {bits, scales}; }
-  void SetScalesToOne(Device& device) {
-    const std::vector<float> floats(static_cast<size_t>(scales.size), 1);
-    const std::vector<double> doubles(static_cast<size_t>(scales.size), 1);
-    const bool wide = scales.type == DataType::kFloat64;
-    device.CopyFromHost(wide ? static_cast<const void*>(doubles.data()) : floats.data(), scales);
-  }
-
-  std::unique_ptr<SignCompression> compression;
-  Buffer bits_buffer, sums_buffer, scales_buffer;
-  View bits, sums, scales;
-};
-
-class SignUplink : public Uplink {
- public:
-  SignUplink(const LinkContext& context, const LinkTensors& tensors, bool scaled)
-      : context_(context),
-        whole_(WholeShape(context, tensors)),
-        shards_(ShardShapes(context, whole_, scaled)),
-        scaled_(scaled),
-        paper_bits_(tensors.count + (scaled ? 32 * whole_.groups() : 0)),
-        signs_(context.device(), whole_),
-        decoder_(context.device().MakeSignCompression(own().shape)) {
-    if (!scaled) signs_.SetScalesToOne(device());
-    const int ranks = context.communicator.size();
-    if (ranks == 1) {
-      messages_ = {signs_.message()};
-      return;
-    }
-    int64_t outgoing = 0;
-    for (const ShardShape& shard : shards_) {
-      outgoing_bytes_.push_back(shard.uplink_bytes());
-      outgoing += shard.uplink_bytes();
-    }
-    incoming_bytes_.assign(static_cast<size_t>(ranks), own().uplink_bytes());
-    outgoing_ = device().Allocate(outgoing);
-    incoming_ = device().Allocate(own().uplink_bytes() * ranks);
-    if (own().words == 0) return;
-    for (int rank = 0; rank < ranks; ++rank) {
-      const View bytes = incoming_.view(DataType::kUint8);
-      const int64_t start = own().uplink_bytes() * rank, words = own().words;
-      const View scales =
-          scaled ? Typed(bytes, start + words * kWordBytes, own().groups, context.type())
-                 : signs_.scales.Slice(0, own().groups);
-      messages_.push_back({Typed(bytes, start, words, DataType::kInt32), scales});
-    }
-  }
-
-  void Send(const CompressionInput& v) override {
-    Pack([&] { signs_.compression->Pack(v, signs_.bits, signs_.sums, Scales()); });
-  }
-
-  void SendDifference(const CompressionInput& v, View state) override {
-    Pack([&] {
-      const SignMessage pending = markov_state_ ? signs_.message() : SignMessage{};
-      markov_state_ = {};
-      signs_.compression->PackDifference(v, pending, state, signs_.bits, signs_.sums, Scales());
-    });
-    markov_state_ = state;
-  }
-
-  void SendSum(const CompressionInput& v, View error) override {
-    Pack([&] {
-      const ConstView pending = error_ ? signs_.scales : View{};
-      error_ = {};
-      signs_.compression->PackSum(v, pending, error, signs_.bits, signs_.sums, Scales());
-    });
-    error_ = error;
-  }
-
-  void Settle() override {
-    PhaseTimer timer(context_.costs.compress);
-    if (markov_state_) signs_.compression->Add(signs_.message(), 1, markov_state_);
-    if (error_) signs_.compression->SettleError(signs_.scales, error_);
-    markov_state_ = error_ = {};
-  }
-
-  void Mean(bool add, View y) override {
-    PhaseTimer timer(context_.costs.decode);
-    if (!messages_.empty()) decoder_->Mean(messages_, add, y);
-  }
-
-  std::span<const SignMessage> sign_messages() const override { return messages_; }
-
-  void AddOwn(double factor, View y) override {
-    signs_.compression->Add(signs_.message(), factor, y);
-  }
-
- private:
-  Device& device() const { return context_.device(); }
-  const ShardShape& own() const {
-    return shards_[static_cast<size_t>(context_.communicator.rank())];
-  }
-
-  /// Where a message's scales go.
-  View Scales() const { return scaled_ ? signs_.scales : View{}; }
-
-  template <typename Function>
-  void Pack(const Function& pack) {
-    {
-      PhaseTimer timer(context_.costs.compress);
-      pack();
-      context_.checks.Check(signs_.sums, [this](int64_t) { ThrowNonFiniteGradient(context_); });
-    }
-    Exchange();
-  }
-
-  void Exchange() {
-    context_.costs.paper_bits_up += paper_bits_;
-    context_.costs.coded_bits_up += paper_bits_;
-    if (context_.communicator.size() == 1) return;
-    PhaseTimer timer(context_.costs.wire);
-    const View bytes = outgoing_.view(DataType::kUint8);
-    int64_t start = 0;
-    for (int rank = 0; rank < context_.shards.ranks(); ++rank) {
-      const ShardShape& shard = shards_[static_cast<size_t>(rank)];
-      const View words = Typed(bytes, start, shard.words, DataType::kInt32);
-      device().Copy(signs_.bits.Slice(context_.shards[rank].begin / kWordBits, shard.words), words);
-      device().Copy(
-          signs_.scales.Slice(shard.first_group, shard.sent_groups),
-          Typed(bytes, start + shard.words * kWordBytes, shard.sent_groups, context_.type()));
-      start += shard.uplink_bytes();
-    }
-    context_.communicator.AllToAll(bytes.Slice(0, start), outgoing_bytes_,
-                                   incoming_.view(DataType::kUint8), incoming_bytes_,
-                                   Purpose::kUplink);
-    for (size_t rank = 0; rank < messages_.size(); ++rank) {
-      context_.checks.Check(messages_[rank].scales, [this, rank](int64_t) {
-        throw Error(fmt::format("step {}: the scale in rank {}'s message of signs is not a number",
-                                context_.step, rank),
-                    "the checkpoints are intact; look at that rank's messages and memory");
-      });
-    }
-  }
-
-  const LinkContext context_;
-  const SignShape whole_;
-  const std::vector<ShardShape> shards_;
-  const bool scaled_;
-  const int64_t paper_bits_;
-  Signs signs_;
-  std::unique_ptr<SignCompression> decoder_;  // of this rank's shard
-  std::vector<int64_t> outgoing_bytes_, incoming_bytes_;
-  Buffer outgoing_, incoming_;
-  std::vector<SignMessage> messages_;  // received; none if this rank serves nothing
-  View markov_state_{}, error_{};      // which of them waits for the last message
 };
 
 class SignDownlink : public Downlink {
@@ -493,11 +262,6 @@ class SignDownlink : public Downlink {
 };
 
 }  // namespace
-
-std::unique_ptr<Uplink> MakeSignUplink(const LinkContext& context, const LinkTensors& tensors,
-                                       bool scaled) {
-  return std::make_unique<SignUplink>(context, tensors, scaled);
-}
 
 std::unique_ptr<Downlink> MakeSignDownlink(const LinkContext& context, const LinkTensors& tensors,
                                            bool scaled) {
