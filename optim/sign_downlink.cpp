@@ -1,7 +1,6 @@
 // The servers' messages of signs, which every rank decodes.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <limits>
 
 #include "kernels/error.h"
@@ -154,7 +153,7 @@ class SignDownlink : public Downlink {
     PhaseTimer timer(context_.costs.wire);
     const View all = all_sums_.view(DataType::kFloat64);
     context_.communicator.AllGather(own_.sums, all, sum_counts_, Purpose::kDownlink);
-    CheckSums(all);
+    context_.checks.CheckMagnitudes(all, [this, all](int64_t index) { ThrowBadSum(all, index); });
     received_.compression->Scales(AddUp(all), received_.scales);
   }
 
@@ -176,17 +175,6 @@ class SignDownlink : public Downlink {
       start += shard.sent_groups;
     }
     return received_.sums;
-  }
-
-  void CheckSums(View all) {
-    if (!device().host_visible()) {
-      context_.checks.Check(all, [this, all](int64_t index) { ThrowBadSum(all, index); });
-      return;
-    }
-    for (int64_t i = 0; i < all.size; ++i) {
-      const double sum = all.as<double>()[i];
-      if (!(std::isfinite(sum) && sum >= 0)) ThrowBadSum(all, i);
-    }
   }
 
   /// Calls decode(compression, message, range), and then `then`, with the whole message, or with

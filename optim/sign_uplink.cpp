@@ -121,8 +121,9 @@ class SignUplink : public Uplink {
                                    incoming_.view(DataType::kUint8), incoming_bytes_,
                                    Purpose::kUplink);
     for (size_t rank = 0; rank < messages_.size(); ++rank) {
-      context_.checks.Check(messages_[rank].scales, [this, rank](int64_t) {
-        throw Error(fmt::format("step {}: the scale in rank {}'s message of signs is not a number",
+      context_.checks.CheckMagnitudes(messages_[rank].scales, [this, rank](int64_t) {
+        throw Error(fmt::format("step {}: a scale in rank {}'s message of signs is negative or not "
+                                "a number",
                                 context_.step, rank),
                     "the checkpoints are intact; look at that rank's messages and memory");
       });
