@@ -169,6 +169,9 @@ class Device {
   /// the range or not above the one before it, or whose value (float32 or float64) is NaN or Inf.
   virtual void FindMalformed(ConstView indices, ConstView values, const Range& range,
                              View result) = 0;
+  /// The same for magnitudes, their means or sums: the first that is NaN, Inf or negative. float32
+  /// or float64.
+  virtual void FindNonMagnitude(ConstView x, View result) = 0;
   virtual void ResumeUpdates() {}
 
   // Optimizer updates: one fused pass each, float32 or float64. State views have x's size; an empty

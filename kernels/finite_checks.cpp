@@ -12,23 +12,29 @@ constexpr int64_t kBytes = sizeof(int64_t);
 
 void FiniteChecks::Check(ConstView x, Failure fail) {
   if (x.size == 0) return;
-  if (device_.host_visible()) {
-    if (const int64_t index = device_.FirstNonFinite(x); index >= 0) fail(index);
-    return;
-  }
-  device_.FindNonFinite(x, NextPlace(std::move(fail)));
+  Find([&](View result) { device_.FindNonFinite(x, result); }, std::move(fail));
 }
 
 void FiniteChecks::CheckMessage(ConstView indices, ConstView values, const Range& range,
                                 Failure fail) {
   if (indices.size == 0) return;
+  Find([&](View result) { device_.FindMalformed(indices, values, range, result); },
+       std::move(fail));
+}
+
+void FiniteChecks::CheckMagnitudes(ConstView x, Failure fail) {
+  if (x.size == 0) return;
+  Find([&](View result) { device_.FindNonMagnitude(x, result); }, std::move(fail));
+}
+
+void FiniteChecks::Find(const std::function<void(View)>& find, Failure fail) {
   if (device_.host_visible()) {
-    int64_t place = -1;
-    device_.FindMalformed(indices, values, range, {&place, kBytes, DataType::kUint8});
-    if (place >= 0) fail(place);
-    return;
+    int64_t index = -1;
+    find({&index, kBytes, DataType::kUint8});
+    if (index >= 0) fail(index);
+  } else {
+    find(NextPlace(std::move(fail)));
   }
-  device_.FindMalformed(indices, values, range, NextPlace(std::move(fail)));
 }
 
 View FiniteChecks::NextPlace(Failure fail) {

@@ -55,6 +55,7 @@ ParameterArena::ParameterArena(Device& device, const std::vector<TensorSpec>& sp
 ParameterArena::ParameterArena(const ParameterArena& whole, const Range& range)
     : device_(whole.device_),
       type_(whole.type_),
+      segments_(whole.SegmentsIn(range)),
       padded_size_(range.size()),
       decayed_size_(std::clamp<int64_t>(whole.decayed_size_ - range.begin, 0, range.size())),
       values_(whole.values_.Slice(range.begin, range.size())),
@@ -63,13 +64,18 @@ ParameterArena::ParameterArena(const ParameterArena& whole, const Range& range)
   if (whole.bfloat16_values_) {
     bfloat16_values_ = whole.bfloat16_values_.Slice(range.begin, range.size());
   }
-  for (Segment segment : whole.segments_) {
+  for (const Segment& segment : segments_) parameter_count_ += segment.size;
+  IndexNames();
+}
+
+std::vector<Segment> ParameterArena::SegmentsIn(const Range& range) const {
+  std::vector<Segment> segments;
+  for (Segment segment : segments_) {
     if (segment.offset < range.begin || segment.offset >= range.end) continue;
     segment.offset -= range.begin;
-    parameter_count_ += segment.size;
-    segments_.push_back(std::move(segment));
+    segments.push_back(std::move(segment));
   }
-  IndexNames();
+  return segments;
 }
 
 View ParameterArena::Allocate(int64_t size, DataType type) {

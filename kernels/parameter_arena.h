@@ -67,6 +67,8 @@ class ParameterArena {
   DataType type() const { return type_; }
   /// Trainable tensors in arena order.
   const std::vector<Segment>& segments() const { return segments_; }
+  /// Those in a range of whole ones, with offsets counted from its first element.
+  std::vector<Segment> SegmentsIn(const Range& range) const;
   /// Running statistics in arena order.
   const std::vector<Segment>& state_segments() const { return state_segments_; }
 

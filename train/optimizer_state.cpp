@@ -8,7 +8,6 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "kernels/error.h"
@@ -26,17 +25,6 @@ static_assert(static_cast<size_t>(Purpose::kMeasurement) == kPurposeNames.size()
 Range PartIn(const Segment& segment, const Range& range) {
   return {std::max(segment.offset, range.begin),
           std::min(segment.offset + segment.size, range.end)};
-}
-
-/// The tensors in a range of whole ones, with offsets counted from its first element.
-std::vector<Segment> SegmentsIn(const ParameterArena& arena, const Range& range) {
-  std::vector<Segment> segments;
-  for (Segment segment : arena.segments()) {
-    if (segment.offset < range.begin || segment.offset >= range.end) continue;
-    segment.offset -= range.begin;
-    segments.push_back(std::move(segment));
-  }
-  return segments;
 }
 
 std::string ServerName(const std::string& state, const Segment& segment, int64_t begin) {
@@ -162,7 +150,7 @@ void RestoreOwn(const Checkpoint& own, const ParameterArena& arena,
   Device& device = arena.device();
   for (const OptimizerState& state : states) {
     if (state.kind == StateKind::kWorker) {
-      LoadVectors(own, "worker/" + state.name + "/", SegmentsIn(arena, state.range), device,
+      LoadVectors(own, "worker/" + state.name + "/", arena.SegmentsIn(state.range), device,
                   state.values);
     } else if (state.kind == StateKind::kServer) {
       device.Zero(state.values);
@@ -206,7 +194,7 @@ std::string CarryOwn(const SavedRun& saved, const ParameterArena& arena, Communi
     if (std::ranges::find(deeds, deed) == deeds.end()) deeds.push_back(deed);
   };
   for (const OptimizerState& state : states) {
-    const std::vector<Segment> segments = SegmentsIn(arena, state.range);
+    const std::vector<Segment> segments = arena.SegmentsIn(state.range);
     if (state.kind == StateKind::kServer) {
       CopyIn(vectors.Server(state.name, state.range), device, state.values);
       tell(state.name + " is cut anew");
@@ -239,7 +227,7 @@ std::string RestoreVectors(const SavedRun& saved, const Checkpoint* own,
                            const std::vector<OptimizerState>& states) {
   for (const OptimizerState& state : states) {
     if (state.kind != StateKind::kCommon) continue;
-    LoadVectors(saved.common(), "optimizer/" + state.name + "/", SegmentsIn(arena, state.range),
+    LoadVectors(saved.common(), "optimizer/" + state.name + "/", arena.SegmentsIn(state.range),
                 arena.device(), state.values);
   }
   // All ranks take the same way, though only some may find other ranges in their files.
@@ -273,11 +261,11 @@ void StoreOptimizer(Optimizer& optimizer, const ParameterArena& arena,
     switch (state.kind) {
       case StateKind::kCommon:
         if (communicator.rank() != 0) break;
-        StoreVectors("optimizer/" + state.name + "/", SegmentsIn(arena, state.range), device,
+        StoreVectors("optimizer/" + state.name + "/", arena.SegmentsIn(state.range), device,
                      state.values, common);
         break;
       case StateKind::kWorker:
-        StoreVectors("worker/" + state.name + "/", SegmentsIn(arena, state.range), device,
+        StoreVectors("worker/" + state.name + "/", arena.SegmentsIn(state.range), device,
                      state.values, own);
         break;
       case StateKind::kServer:

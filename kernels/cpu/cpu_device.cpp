@@ -180,6 +180,9 @@ class CpuDevice : public Device {
                      View result) override {
     *static_cast<int64_t*>(result.data) = cpu::FirstMalformed(indices, values, range);
   }
+  void FindNonMagnitude(ConstView x, View result) override {
+    *static_cast<int64_t*>(result.data) = cpu::FirstNonMagnitude(x);
+  }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {
     cpu::Update(update, gradient, buffer, x);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <span>
 
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/dispatch.h"
@@ -68,6 +69,15 @@ int64_t FirstNonFinite(ConstView x) {
     if (index >= 0) return index;
   }
   return -1;
+}
+
+int64_t FirstNonMagnitude(ConstView x) {
+  return WithFloatingType(x.type, [&]<typename T>() -> int64_t {
+    const std::span<const T> values{x.as<T>(), static_cast<size_t>(x.size)};
+    const auto found =
+        std::ranges::find_if(values, [](T value) { return !(std::isfinite(value) && value >= 0); });
+    return found == values.end() ? -1 : found - values.begin();
+  });
 }
 
 int64_t FirstMalformed(ConstView indices, ConstView values, const Range& range) {

@@ -202,14 +202,14 @@ struct MeanPass {
 template <typename T>
 struct AddPass {
   Message<T> message;
-  T factor;
+  StepArgument<T> factor;
   T* y;
   bool aligned;
   const int* halted;
   template <int kCount>
   __device__ void At(int64_t i, int64_t group) const {
     if (*halted != 0) return;
-    const T scale = message.scales[group] * factor;
+    const T scale = message.scales[group] * factor.Get();
     const auto decoded = Decode<kCount>(message.words[i / 32], i, scale);
     StoreLanes<kCount>(y + i, Plus(LoadLanes<kCount>(y + i, aligned), decoded), aligned);
   }
@@ -358,7 +358,7 @@ class CudaSignCompression : public SignCompression {
   }
 
   void Add(const SignMessage& message, double factor, View y) override {
-    Apply("add_signs", AddPass<T>{MessageOf<T>(message), static_cast<T>(factor), y.as<T>(),
+    Apply("add_signs", AddPass<T>{MessageOf<T>(message), MakeFactor<T>(queue_, factor), y.as<T>(),
                                   AllAligned(y), queue_.halted});
   }
 

@@ -57,13 +57,11 @@ struct Input {
 
 template <typename T>
 Input<T> InputOf(const Queue& queue, const CompressionInput& input) {
-  StepArgument<T> factor{static_cast<T>(input.factor), nullptr};
-  if (factor.value != 1) factor = MakeStepArgument(queue, factor.value);  // a learning rate
   return {.values = input.values.as<T>(),
           .parameters = input.parameters.as<T>(),
           .added = input.added.as<T>(),
           .gradient_scale = input.gradient_scale.as<T>(),
-          .factor = factor,
+          .factor = MakeFactor<T>(queue, input.factor),
           .weight_decay = static_cast<T>(input.weight_decay),
           .added_factor = static_cast<T>(input.added_factor),
           .decayed_size = input.parameters ? input.decayed_size : 0};

@@ -238,6 +238,9 @@ class CudaDevice : public Device {
                      View result) override {
     cuda::FirstMalformed(queue_, indices, values, range, result.data);
   }
+  void FindNonMagnitude(ConstView x, View result) override {
+    cuda::FirstNonMagnitude(queue_, x, result.data);
+  }
   void ResumeUpdates() override { Zero(halted_.view()); }
 
   void Update(const MomentumUpdate& update, ConstView gradient, View buffer, View x) override {

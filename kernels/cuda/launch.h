@@ -76,4 +76,11 @@ StepArgument<T> MakeStepArgument(const Queue& queue, const T& value) {
   return {recorded == nullptr ? value : T{}, recorded};
 }
 
+/// The same of what multiplies a vector, which may be a learning rate: only 1 never is.
+template <typename T>
+StepArgument<T> MakeFactor(const Queue& queue, double factor) {
+  const auto value = static_cast<T>(factor);
+  return value == 1 ? StepArgument<T>{value, nullptr} : MakeStepArgument(queue, value);
+}
+
 }  // namespace thinwire::cuda

@@ -103,7 +103,8 @@ __global__ void __launch_bounds__(1)
   *scale = ratio > 1 ? T{1} : static_cast<T>(ratio);  // NaN stays
 }
 
-template <typename T>
+/// The first that is NaN or Inf, or negative where magnitudes are wanted.
+template <typename T, bool kMagnitudes>
 struct FirstNonFiniteBody {
   const T* x;
   unsigned long long* result;
@@ -114,7 +115,7 @@ struct FirstNonFiniteBody {
     const auto values = LoadNumbers<kWidth>(x + i);
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
-      if (!isfinite(values.lanes[lane])) {
+      if (!isfinite(values.lanes[lane]) || (kMagnitudes && values.lanes[lane] < 0)) {
         atomicMin(result, static_cast<unsigned long long>(i + lane));
         if (halted != nullptr) atomicExch(halted, 1);
         return;
@@ -176,11 +177,20 @@ void FirstNonFinite(const Queue& queue, ConstView x, bool halt, void* result) {
   Fill(queue, result, 0xFF, sizeof(int64_t));  // -1
   const auto run = [&]<typename T>() {
     ForEach<T>("first_non_finite", queue, x.size, Aligned(x.data),
-               FirstNonFiniteBody<T>{x.as<T>(), static_cast<unsigned long long*>(result),
-                                     halt ? queue.halted : nullptr});
+               FirstNonFiniteBody<T, false>{x.as<T>(), static_cast<unsigned long long*>(result),
+                                            halt ? queue.halted : nullptr});
   };
   if (x.type == DataType::kBFloat16) return run.template operator()<BFloat16>();
   WithFloatingType(x.type, run);
+}
+
+void FirstNonMagnitude(const Queue& queue, ConstView x, void* result) {
+  Fill(queue, result, 0xFF, sizeof(int64_t));  // -1
+  WithFloatingType(x.type, [&]<typename T>() {
+    ForEach<T>("first_non_magnitude", queue, x.size, Aligned(x.data),
+               FirstNonFiniteBody<T, true>{x.as<T>(), static_cast<unsigned long long*>(result),
+                                           queue.halted});
+  });
 }
 
 void FirstMalformed(const Queue& queue, ConstView indices, ConstView values, const Range& range,

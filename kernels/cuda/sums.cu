@@ -51,7 +51,7 @@ template <typename T>
 struct ScatterAddBody {
   const int32_t* indices;
   const T* values;
-  T factor;
+  StepArgument<T> factor;
   T* y;
   int64_t first_index;
   const int* halted;
@@ -61,9 +61,10 @@ struct ScatterAddBody {
     if (*halted != 0) return;
     const Vector<int32_t, kWidth> places = Load<kWidth>(indices + j);
     const Vector<T, kWidth> addends = Load<kWidth>(values + j);
+    const T multiplier = factor.Get();
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
-      y[places.lanes[lane] - first_index] += factor * addends.lanes[lane];
+      y[places.lanes[lane] - first_index] += multiplier * addends.lanes[lane];
     }
   }
 };
@@ -149,9 +150,10 @@ void Gather(const Queue& queue, const CompressionInput& input, ConstView state, 
 void ScatterAdd(const Queue& queue, ConstView indices, ConstView values, double factor, View y,
                 int64_t first_index) {
   WithFloatingType(y.type, [&]<typename T>() {
-    ForEach<T>("scatter_add", queue, indices.size, AllAligned(indices, values),
-               ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(), static_cast<T>(factor),
-                                 y.as<T>(), first_index, queue.halted});
+    ForEach<T>(
+        "scatter_add", queue, indices.size, AllAligned(indices, values),
+        ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(), MakeFactor<T>(queue, factor),
+                          y.as<T>(), first_index, queue.halted});
   });
 }
 

@@ -1,13 +1,13 @@
 #include "datasets/idx.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <numeric>
 
 #include "datasets/byte_reader.h"
 #include "datasets/dataset.h"
 #include "kernels/random.h"
+#include "tests/datasets/gzip.h"
 #include "tests/datasets/testing.h"
 
 namespace thinwire {
@@ -28,21 +28,6 @@ Bytes Counting(size_t count) {
   Bytes values(count);
   std::iota(values.begin(), values.end(), uint8_t{0});
   return values;
-}
-
-/// One gzip member.
-Bytes Gzip(std::span<const uint8_t> bytes) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  Bytes packed(deflateBound(&stream, bytes.size()) + 64);
-  stream.next_in = const_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = packed.data();
-  stream.avail_out = static_cast<uInt>(packed.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
 }
 
 Bytes Join(const Bytes& a, const Bytes& b) {

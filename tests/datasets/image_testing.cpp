@@ -2,7 +2,6 @@
 
 #include <zlib.h>
 
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
@@ -11,28 +10,7 @@
 #include <jpeglib.h>
 // clang-format on
 
-#include "kernels/random.h"
-
 namespace thinwire {
-
-std::vector<uint8_t> MakePicture(int64_t width, int64_t height, uint64_t seed) {
-  RandomStream random(seed, 1);
-  double waves[3][3];
-  for (auto& wave : waves) {
-    for (double& value : wave) value = 0.02 + 0.2 * random.Uniform();
-  }
-  std::vector<uint8_t> rgb;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      for (const auto& wave : waves) {
-        const double value = std::sin(wave[0] * static_cast<double>(x)) +
-                             std::cos(wave[1] * static_cast<double>(y) + 10 * wave[2]);
-        rgb.push_back(static_cast<uint8_t>(128 + 55 * value + 10 * random.Uniform()));
-      }
-    }
-  }
-  return rgb;
-}
 
 std::vector<uint8_t> EncodeJpeg(const std::vector<uint8_t>& rgb, int64_t width, int64_t height,
                                 const JpegOptions& options) {

@@ -1,4 +1,4 @@
-// Images for tests: made up, encoded, and real ones.
+// Images for tests: encoded, and real ones.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "tests/datasets/testing.h"
+#include "tests/picture.h"
 
 namespace thinwire {
-
-/// Smooth colours with some noise, [height, width, 3].
-std::vector<uint8_t> MakePicture(int64_t width, int64_t height, uint64_t seed = 0);
 
 struct JpegOptions {
   int quality = 90;

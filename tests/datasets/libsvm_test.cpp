@@ -3,12 +3,12 @@
 #include <bzlib.h>
 #include <gtest/gtest.h>
 #include <lzma.h>
-#include <zlib.h>
 
 #include <string>
 
 #include "datasets/unpack.h"
 #include "kernels/random.h"
+#include "tests/datasets/gzip.h"
 #include "tests/datasets/testing.h"
 
 namespace thinwire {
@@ -17,20 +17,6 @@ namespace {
 using Bytes = std::vector<uint8_t>;
 
 Bytes ToBytes(const std::string& text) { return {text.begin(), text.end()}; }
-
-Bytes Gzip(const Bytes& bytes) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  Bytes packed(deflateBound(&stream, bytes.size()) + 64);
-  stream.next_in = const_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = packed.data();
-  stream.avail_out = static_cast<uInt>(packed.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
-}
 
 Bytes PackBzip2(Bytes bytes) {
   auto size = static_cast<unsigned>(bytes.size() + bytes.size() / 100 + 600);
@@ -58,8 +44,9 @@ struct Packing {
   const char* name;
   Bytes (*pack)(const Bytes&);
 };
-const Packing kPackings[] = {
-    {"gz", Gzip}, {"bz2", [](const Bytes& bytes) { return PackBzip2(bytes); }}, {"xz", PackXz}};
+const Packing kPackings[] = {{"gz", [](const Bytes& bytes) { return Gzip(bytes); }},
+                             {"bz2", [](const Bytes& bytes) { return PackBzip2(bytes); }},
+                             {"xz", PackXz}};
 
 Bytes Join(const Bytes& a, const Bytes& b) {
   Bytes joined = a;

@@ -14,23 +14,13 @@
 namespace thinwire {
 namespace {
 
-/// A float32 sum of n products errs, in whatever order it is taken, by at most λ sqrt(n) u Σ|ab|
-/// but for a chance of 2 n exp(-λ²/2) (Higham and Mary, "A New Approach to Probabilistic Rounding
-/// Error Analysis", 2019); λ = 7 makes that negligible. The operands are standard normal, so Σ|ab|
-/// is 2n/π on average, and within 7 deviations of it.
-double SumTolerance(int64_t n) {
-  const double unit_roundoff = std::numeric_limits<float>::epsilon() / 2;
-  const double count = static_cast<double>(n + 1);  // one for the bias
-  return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
-}
-
 /// `amplification` is how much larger the intermediate values of the algorithm are; `type` is what
 /// results are rounded to when they are stored, and `before` what was stored on the way.
 void ExpectNear(const char* what, const std::vector<float>& actual,
                 const std::vector<double>& expected, int64_t n, double amplification,
                 DataType type = DataType::kFloat32, const std::vector<double>& before = {}) {
   ASSERT_EQ(actual.size(), expected.size());
-  const double tolerance = amplification * SumTolerance(n);
+  const double tolerance = amplification * reference::SumTolerance(n);
   for (size_t i = 0; i < actual.size(); ++i) {
     const double stored =
         before.empty() ? tolerance : reference::Stored(type, tolerance, before[i]);

@@ -18,7 +18,8 @@ struct Vectors {
         y(device, RandomNormal(kSize, 2)),
         gradient(device, RandomNormal(kSize, 3)),
         momentum(device, kSize),
-        variance(device, kSize) {}
+        variance(device, kSize),
+        indices(device, {2, 77, 999}) {}
   std::vector<float> Read() const {
     std::vector<float> all;
     for (const TestBuffer<float>* buffer : {&x, &y, &gradient, &momentum, &variance}) {
@@ -29,6 +30,7 @@ struct Vectors {
   }
 
   TestBuffer<float> x, y, gradient, momentum, variance;
+  TestBuffer<int32_t> indices;
 };
 
 /// A step whose learning rates, counts and dropped elements are the step's own.
@@ -49,6 +51,7 @@ void Enqueue(Device& device, const Vectors& v, int step) {
   device.Update(sign, v.gradient, v.momentum, v.x);
   FrozenAdamUpdate frozen{.common = {.learning_rate = rate}};
   device.Update(frozen, v.momentum, v.variance, v.x);
+  device.ScatterAdd(v.indices, v.gradient.view().Slice(0, 3), -rate, v.x);
   device.Scale(v.gradient, step == 5 ? 0.25 : 0.5, v.gradient);  // one step differs from the rest
   device.Copy(v.y, v.momentum);
   device.Zero(v.y);

@@ -12,21 +12,12 @@
 namespace thinwire {
 namespace {
 
-/// A float32 sum of n products errs, in whatever order it is taken, by at most λ sqrt(n) u Σ|ab|
-/// but for a chance of 2 n exp(-λ²/2) (Higham and Mary, "A New Approach to Probabilistic Rounding
-/// Error Analysis", 2019); λ = 7 makes that negligible. The operands are standard normal, so Σ|ab|
-/// is 2n/π on average, and within 7 deviations of it.
-double SumTolerance(int64_t n) {
-  const double unit_roundoff = std::numeric_limits<float>::epsilon() / 2;
-  const double count = static_cast<double>(n + 1);  // one for the bias
-  return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
-}
-
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected, int64_t n,
                 DataType type = DataType::kFloat32) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
-    ASSERT_NEAR(actual[i], expected[i], reference::Stored(type, SumTolerance(n), expected[i]))
+    ASSERT_NEAR(actual[i], expected[i],
+                reference::Stored(type, reference::SumTolerance(n), expected[i]))
         << "at " << i;
   }
 }

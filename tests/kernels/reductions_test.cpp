@@ -155,5 +155,40 @@ TYPED_TEST(ReductionsTest, FindsTheFirstMalformedElement) {
   run.template operator()<double>();
 }
 
+TYPED_TEST(ReductionsTest, FindsTheFirstThatIsNoMagnitude) {
+  Device& device = *this->device_;
+  const auto run = [&]<typename T>() {
+    using Limits = std::numeric_limits<T>;
+    for (const int64_t size : kSizes) {
+      if (size > 10'000) continue;
+      SCOPED_TRACE(::testing::Message() << size << " of " << sizeof(T) << " bytes");
+      const auto find = [&](const std::vector<T>& x, int64_t misalignment) {
+        const Buffer result = device.Allocate(sizeof(int64_t));
+        device.FindNonMagnitude(TestBuffer<T>(device, x, misalignment),
+                                result.view(DataType::kUint8));
+        device.ResumeUpdates();
+        int64_t found = 0;
+        device.CopyToHost(result.view(DataType::kUint8), &found);
+        return found;
+      };
+      std::vector<T> x(static_cast<size_t>(size), Limits::max());
+      for (size_t i = 0; i < x.size(); i += 3) x[i] = i % 2 == 0 ? T{0} : -T{0};
+      EXPECT_EQ(find(x, 1), -1);
+      for (const int64_t at : {size - 1, size / 2, int64_t{4}, int64_t{3}, int64_t{0}}) {
+        if (at < 0 || at >= size) continue;
+        auto wrong = x;
+        wrong.back() = -1;  // another behind it
+        for (const T value : {-Limits::denorm_min(), T{-1}, -Limits::infinity(), Limits::infinity(),
+                              Limits::quiet_NaN()}) {
+          wrong[static_cast<size_t>(at)] = value;
+          EXPECT_EQ(find(wrong, at % 3), at) << value;
+        }
+      }
+    }
+  };
+  run.template operator()<float>();
+  run.template operator()<double>();
+}
+
 }  // namespace
 }  // namespace thinwire

@@ -25,6 +25,16 @@ double Tolerance(double c, double scale, int64_t length = 1) {
          std::sqrt(static_cast<double>(std::max<int64_t>(1, length))) * scale;
 }
 
+/// A float32 sum of n products errs, in whatever order it is taken, by at most λ sqrt(n) u Σ|ab|
+/// but for a chance of 2 n exp(-λ²/2) (Higham and Mary, "A New Approach to Probabilistic Rounding
+/// Error Analysis", 2019); λ = 7 makes that negligible. The operands are standard normal, so Σ|ab|
+/// is 2n/π on average, and within 7 deviations of it.
+inline double SumTolerance(int64_t n) {
+  const double unit_roundoff = std::numeric_limits<float>::epsilon() / 2;
+  const double count = static_cast<double>(n + 1);  // one for the bias
+  return 7 * std::sqrt(count) * unit_roundoff * (0.637 * count + 7 * std::sqrt(count));
+}
+
 /// How far a result that was computed in float32, with that tolerance, may lie from `expected`
 /// after it was rounded to `type`, float32 (not at all) or bfloat16. The last term is half of the
 /// smallest bfloat16.

@@ -32,6 +32,7 @@ std::vector<Method> Methods() {
            {"--opt", "cd-adam", "--lr", "0.001", "--scale-granularity", "tensor",
             "--uncompressed-tensors", "bias"}},
           {"saef_sgdm", {"--opt", "saef-sgdm", "--compressor", "sign"}},
+          {"signsgd_mv", {"--opt", "signsgd-mv", "--momentum", "0.9", "--lr", "0.001"}},
           {"onebit_adam", {"--opt", "onebit-adam", "--freeze-steps", "2", "--lr", "1e-7"}},
           {"ef21_bc", {"--opt", "ef21-bc", "--compressor", "topk", "--topk-ratio", "0.016"}, false},
           {"ef21_bc_central",

@@ -10,26 +10,11 @@
 #include "kernels/error.h"
 #include "models/models.h"
 #include "tests/train/temporary_folder.h"
+#include "tests/train/usage_error.h"
 #include "train/step_profiler.h"
 
 namespace thinwire {
 namespace {
-
-/// Expects a usage error that holds all `parts`.
-template <typename Function>
-void ExpectUsageError(const Function& function, const std::vector<std::string>& parts) {
-  try {
-    function();
-    ADD_FAILURE() << "no error; expected one with: " << parts.front();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::kUsage) << error.what();
-    const std::string message = error.what();
-    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-    for (const std::string& part : parts) {
-      EXPECT_NE(message.find(part), std::string::npos) << "got: " << message << "\nno: " << part;
-    }
-  }
-}
 
 void ExpectRecipeError(const std::string& text, const std::vector<std::string>& parts) {
   SCOPED_TRACE(text);
