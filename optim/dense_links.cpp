@@ -185,8 +185,10 @@ class DenseDownlink : public Downlink {
   void ReceiveAdd(double factor, View y, const RangeWork& then) override {
     {
       PhaseTimer timer(context_.costs.decode);
+      // An update, so that y stays as it is once something that is not finite has been found.
+      const MomentumUpdate add{.common = {.learning_rate = -factor}};
       for (const Piece& piece : packing_.pieces) {
-        device().Evaluate({.values = Packed(piece), .factor = factor}, 1, Slice(y, piece.in_arena));
+        device().Update(add, Packed(piece), {}, Slice(y, piece.in_arena));
       }
     }
     if (then) then({0, y.size});

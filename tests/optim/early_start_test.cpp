@@ -119,16 +119,19 @@ TEST(EarlyStartTest, RefusesPartsAndScales) {
 // Buckets that are fine have been sent before the one that is not, but nothing came of them.
 TEST(EarlyStartTest, ANonFiniteGradientNamesItsTensorAndParametersStay) {
   if (MakeTestDevice() == nullptr) GTEST_SKIP() << kNoGpu;
-  for (const char* method : {"cd-adam", "ef-sgd", "naive-amsgrad"}) {
+  for (const char* method : {"cd-adam", "ef-sgd", "ef14", "naive-amsgrad", "signsgd-mv"}) {
     ThreadGroup group(2);
     group.Run([&](int rank) {
       const auto device = MakeTestDevice();
       const auto communicator = group.Join(rank, *device);
       ParameterArena arena(*device, OddSpecs());
       SetStart(arena);
-      const auto optimizer =
-          MakeOptimizer({.name = method, .scale_granularity = "tensor", .bucket_elements = 256},
-                        arena, *communicator);
+      const auto optimizer = MakeOptimizer({.name = method,
+                                            .compressor = "sign",
+                                            .scale_granularity = "tensor",
+                                            .uncompressed_tensors = {"bias"},
+                                            .bucket_elements = 256},
+                                           arena, *communicator);
       optimizer->BeginStep(kRate);
       SetGradient(arena, rank, 0);
       const auto before = Values(arena);
