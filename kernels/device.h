@@ -220,6 +220,12 @@ class Recording {
   }
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
+  /// A device that has put work off begins with it.
+  void Submit() {
+    if (device_ == nullptr) return;
+    device_->StopRecording();
+    device_->StartRecording();
+  }
   void Stop() {
     if (Device* const device = std::exchange(device_, nullptr)) device->StopRecording();
   }

@@ -241,6 +241,34 @@ TEST_F(CudaTraceTest, AveragesGradientsBesideTheBackwardPass) {
   }
 }
 
+// So that the host makes and copies a batch while the GPU computes the one before.
+TEST_F(CudaTraceTest, EvaluationBringsTheNextBatchBeforeItWaits) {
+  if (CudaDeviceCount() == 0) GTEST_SKIP() << kNoGpu;
+  const Trace trace = Run("cuda", "mlp",
+                          {"--opt", "sgd", "--epochs", "1", "--shapes-count", "6",
+                           "--shapes-test-count", "5", "--eval-interval", "1"});
+  ASSERT_EQ(trace.threads.size(), 1u);
+  EXPECT_EQ(Names(trace.threads.begin()->second.Of("phase")),
+            (std::vector<std::string>{"data", "forward", "data ahead", "read loss",  //
+                                      "data", "forward", "data ahead", "read loss",  //
+                                      "data", "forward", "read loss"}));
+}
+
+// Of an accumulated step, too, the host waits at the end alone.
+TEST_F(CudaTraceTest, AnAccumulatedStepReadsItsLossesAtItsEnd) {
+  if (CudaDeviceCount() == 0) GTEST_SKIP() << kNoGpu;
+  const Trace trace = Run("cuda", "mlp", {"--opt", "sgd", "--grad-accum-steps", "2"});
+  ASSERT_EQ(trace.threads.size(), 1u);
+  const std::vector<Range> steps = trace.threads.begin()->second.Of("step");
+  ASSERT_EQ(steps.size(), 3u);
+  for (const Range& step : {steps[0], steps[1]}) {
+    EXPECT_EQ(Names(step.Of("phase")),
+              (std::vector<std::string>{"data", "forward", "backward", "data ahead",  //
+                                        "data", "forward", "backward", "update", "data ahead",
+                                        "read loss"}));
+  }
+}
+
 // The CPU's kernels show in other profilers.
 TEST_F(CudaTraceTest, OnTheCpuThereAreTheSameRangesButForKernels) {
   const Trace trace = Run("cpu", "mlp", {"--opt", "ef21", "--profile", "1:2"});
