@@ -92,6 +92,8 @@ class Trainer {
   void ReadLosses(const std::vector<TrainedBatch>& batches, StepResult& result);
   /// Names the first layer that is not finite. @param present Whether the network has the batch.
   [[noreturn]] void ThrowNonFiniteLoss(double loss, const TrainedBatch& batch, bool present);
+  /// @throws Error as the optimizer's, or that of the rank whose failure is behind it.
+  void CheckStep();
   void ShowStep(const StepResult& result);
   /// Names a batch's images that were left out, once in a run, and counts them.
   void CountUnreadable(const Batch& batch);

@@ -8,6 +8,7 @@
 #include "comm/failure.h"
 #include "kernels/error.h"
 #include "kernels/trace_range.h"
+#include "train/agreement.h"
 #include "train/trainer.h"
 
 namespace thinwire {
@@ -63,7 +64,7 @@ Trainer::StepResult Trainer::Step() {
   if (step_ + 1 < last_step()) UploadAhead();
   if (reads_at_end) ReadLosses(unread, result);
   if (logs) device_.CopyToHost(squares, &result.gradient_squares);
-  optimizer_->CheckStep();
+  CheckStep();
 
   ++step_;
   batch_index_ += parts;
@@ -155,6 +156,16 @@ void Trainer::ThrowNonFiniteLoss(double loss, const TrainedBatch& batch, bool pr
                                       *layer)
                         : ""),
       "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
+}
+
+void Trainer::CheckStep() {
+  try {
+    optimizer_->CheckStep();
+  } catch (const Error&) {
+    // What is wrong with another rank's message, that rank explains better, if it has the time.
+    if (device_.FirstNonFinite(arena_.gradients()) < 0) AgreeOnSignal(communicator_, 0);
+    throw;
+  }
 }
 
 void Trainer::CountUnreadable(const Batch& batch) {
