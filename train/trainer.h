@@ -88,8 +88,8 @@ class Trainer {
   /// The gradient becomes the sum over the step's batches, of which it is the last one's.
   void AddAccumulated(const Range& range);
   TrainedBatch TrainOnBatch(int64_t rows, float gradient_scale, int64_t part, StepResult& result);
-  /// Of the last batches. @throws Error if one is not finite.
-  void ReadLosses(const std::vector<TrainedBatch>& batches, StepResult& result);
+  /// Of the last batches, which are read then. @throws Error if one is not finite.
+  void ReadLosses(std::vector<TrainedBatch>& batches, StepResult& result);
   /// Names the first layer that is not finite. @param present Whether the network has the batch.
   [[noreturn]] void ThrowNonFiniteLoss(double loss, const TrainedBatch& batch, bool present);
   /// @throws Error as the optimizer's, or that of the rank whose failure is behind it.
@@ -126,6 +126,7 @@ class Trainer {
   Buffer accumulated_;                     // --grad-accum-steps
   bool starts_early_ = false;              // sending this batch's gradients, as they become final
   bool accumulates_ = false;               // and there have been other batches this step
+  bool update_waits_ = true;               // for the device, as the last one did; at first unknown
   Buffer average_values_, average_state_;  // --model-ema
   Buffer own_state_;                       // this rank's statistics while others take their place
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0;

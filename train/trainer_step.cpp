@@ -38,7 +38,7 @@ Trainer::StepResult Trainer::Step() {
     accumulates_ = part > 0;
     starts_early_ = last && may_start_early;
     unread.push_back(TrainOnBatch(rows, scale, part, result));
-    if (!reads_at_end) ReadLosses(std::exchange(unread, {}), result);
+    if (!reads_at_end) ReadLosses(unread, result);
     if (last) break;
     if (part == 0) {
       device_.Copy(arena_.gradients(), accumulated_.view());
@@ -55,14 +55,18 @@ Trainer::StepResult Trainer::Step() {
   const View squares = norm_.view(DataType::kFloat64);
   if (clip || logs) device_.SumOfSquares(arena_.gradients(), squares);
   if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
+  // Where messages are the host's it waits in any case, and may as well say where a NaN comes from.
+  if (update_waits_) ReadLosses(unread, result);
+  const int64_t waits = device_.waits();
   optimizer_->Step(result.learning_rate, clip ? ConstView(clip_scale_.view()) : ConstView());
+  if (!measures) update_waits_ = device_.waits() > waits;
   if (settings_.model_ema > 0) {
     device_.Average(arena_.values(), settings_.model_ema, average_values_.view());
     device_.Average(arena_.state(), settings_.model_ema, average_state_.view());
   }
   recording.Stop();  // before the host waits, so that the device has work meanwhile
   if (step_ + 1 < last_step()) UploadAhead();
-  if (reads_at_end) ReadLosses(unread, result);
+  ReadLosses(unread, result);
   if (logs) device_.CopyToHost(squares, &result.gradient_squares);
   CheckStep();
 
@@ -125,7 +129,8 @@ Trainer::TrainedBatch Trainer::TrainOnBatch(int64_t rows, float gradient_scale, 
   return {batch_index_ + part, rows, pass};
 }
 
-void Trainer::ReadLosses(const std::vector<TrainedBatch>& batches, StepResult& result) {
+void Trainer::ReadLosses(std::vector<TrainedBatch>& batches, StepResult& result) {
+  if (batches.empty()) return;
   const std::vector<LossResult> losses = [&] {
     const TraceRange range(TraceCategory::kPhase, "read loss");
     return network_.ReadLosses(std::ssize(batches));
@@ -140,6 +145,7 @@ void Trainer::ReadLosses(const std::vector<TrainedBatch>& batches, StepResult& r
     images_this_epoch_ += batches[i].rows;
     images_since_log_ += batches[i].rows;
   }
+  batches.clear();
 }
 
 void Trainer::ThrowNonFiniteLoss(double loss, const TrainedBatch& batch, bool present) {

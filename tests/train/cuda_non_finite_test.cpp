@@ -69,7 +69,7 @@ class CudaNonFiniteTest : public RunTest, public ::testing::WithParamInterface<i
     Arguments all = {"train", "--model", "mlp", "--dataset", "mnist", "--data-dir", folder_ / "data",
                      "--weights", folder_ / "weights", "--batch-size", std::to_string(kBatch),
                      "--seed", std::to_string(kSeed), "--opt", "sgd", "--lr", "0.01",
-                     "--sched", "constant", "--eval-interval", "0", "--data-threads", "1",
+                     "--weight-decay", "0", "--sched", "constant", "--eval-interval", "0", "--data-threads", "1",
                      "--checkpoint-interval", "1", "--checkpoint-hist", "100", "--log-interval", "1",
                      "--output", folder_ / name};
     // clang-format on
@@ -119,6 +119,19 @@ class CudaNonFiniteTest : public RunTest, public ::testing::WithParamInterface<i
     return RunProgram(Run("cpu", all)).errors;
   }
 
+  static std::vector<Arguments> Methods() {
+    return {{"--opt", "sgd"},
+            {"--opt", "cd-adam", "--lr", "0.001"},
+            {"--opt", "cd-adam", "--lr", "0.001", "--scale-granularity", "tensor", "--bucket-mib",
+             "0.1"},
+            {"--opt", "ef21-bc", "--compressor", "topk", "--server", "central"},
+            {"--opt", "ef21-bc", "--compressor", "topk"},
+            {"--opt", "ef21", "--compressor", "randk"},
+            {"--opt", "ef-sgdm", "--compressor", "topk", "--index-coding", "packed"},
+            {"--opt", "saef-sgdm", "--compressor", "sign"},
+            {"--opt", "signsgd-mv", "--lr", "0.001"}};
+  }
+
   // Grey images leave all but the last biases as they are; of the white one the second layer's
   // outputs overflow, unless an update has made the first layer's weights NaN.
   void WriteOverflowingLoss(int64_t batch) const {
@@ -148,8 +161,8 @@ class CudaNonFiniteTest : public RunTest, public ::testing::WithParamInterface<i
 
 TEST_P(CudaNonFiniteTest, ALossNamesTheLayer) {
   WriteOverflowingLoss(4);
-  for (const char* method : {"sgd", "cd-adam"}) {
-    const Arguments more = {"--opt", method, "--lr", "0.001"};
+  for (const Arguments& more : Methods()) {
+    SCOPED_TRACE(::testing::PrintToString(more));
     const std::string error =
         ErrorAt(5, more, {"training step 5: the loss is nan", "that of layer fc2; "});
     EXPECT_EQ(error, ErrorOnCpu(more));

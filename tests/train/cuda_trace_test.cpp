@@ -164,6 +164,11 @@ TEST_F(CudaTraceTest, StepHoldsPhasesThatHoldLayersThatHoldKernels) {
     ASSERT_GT(phases.size(), 4u);
     EXPECT_EQ((std::vector<std::string>(phases.begin(), phases.begin() + 3)),
               (std::vector<std::string>{"data", "forward", "backward"}));
+    // The first step does not know yet whether its update will wait for the GPU in any case.
+    if (i == 0) {
+      EXPECT_EQ(phases[3], "read loss");
+      std::rotate(phases.begin() + 3, phases.begin() + 4, phases.end());
+    }
     EXPECT_EQ(phases.back(), "read loss");
     // The next batch is sent before the host waits for this one's loss.
     if (i + 1 < steps.size()) {
@@ -261,12 +266,10 @@ TEST_F(CudaTraceTest, AnAccumulatedStepReadsItsLossesAtItsEnd) {
   ASSERT_EQ(trace.threads.size(), 1u);
   const std::vector<Range> steps = trace.threads.begin()->second.Of("step");
   ASSERT_EQ(steps.size(), 3u);
-  for (const Range& step : {steps[0], steps[1]}) {
-    EXPECT_EQ(Names(step.Of("phase")),
-              (std::vector<std::string>{"data", "forward", "backward", "data ahead",  //
-                                        "data", "forward", "backward", "update", "data ahead",
-                                        "read loss"}));
-  }
+  EXPECT_EQ(Names(steps[1].Of("phase")),
+            (std::vector<std::string>{"data", "forward", "backward", "data ahead",  //
+                                      "data", "forward", "backward", "update", "data ahead",
+                                      "read loss"}));
 }
 
 // The CPU's kernels show in other profilers.
