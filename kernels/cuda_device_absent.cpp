@@ -12,7 +12,7 @@ std::unique_ptr<Device> MakeCudaDevice(int, const GpuOptions&) {
               "use --device cpu, or build with ./scripts/build cuda", Error::Kind::kUsage);
 }
 
-std::unique_ptr<StagedCopy> MakeCudaStagedCopy(Device& device, int64_t) {
+std::unique_ptr<StagedCopy> MakeCudaStagedCopy(Device& device, int64_t, int64_t) {
   throw Error("cannot copy to " + device.description() + ": this build has no CUDA backend",
               "build with ./scripts/build cuda");
 }

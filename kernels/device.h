@@ -80,6 +80,8 @@ class Device {
   virtual void Copy(ConstView source, View destination) = 0;
   virtual void Zero(View destination) = 0;
   virtual void Synchronize() = 0;
+  /// How often the host has waited for a device that works behind it.
+  virtual int64_t waits() const { return 0; }
   /// Tells a profiler that waits for its cue (cudaProfilerStart) to record from here on, or no
   /// longer, once the work so far is done. The CPU has no such profiler.
   virtual void SetProfiling(bool on) = 0;
@@ -227,6 +229,12 @@ class Recording {
   }
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
+  /// A device that has put work off begins with it.
+  void Submit() {
+    if (device_ == nullptr) return;
+    device_->StopRecording();
+    device_->StartRecording();
+  }
   void Stop() {
     if (Device* const device = std::exchange(device_, nullptr)) device->StopRecording();
   }

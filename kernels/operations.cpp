@@ -23,6 +23,15 @@ void CheckWeightGradient(const GradientUse& gradients) {
   CheckPlanned(gradients.weights, "weights");
 }
 
+std::vector<LossResult> LastResults(std::span<const LossResult> ring, int64_t next, int64_t count) {
+  const auto size = std::ssize(ring);
+  std::vector<LossResult> results;
+  for (int64_t back = count; back > 0; --back) {
+    results.push_back(ring[static_cast<size_t>((next + size - back) % size)]);
+  }
+  return results;
+}
+
 void CheckShape(const ConvolutionShape& s) {
   const char* problem = nullptr;
   if (s.batch < 0 || s.height < 1 || s.width < 1 || s.in_channels < 1 || s.out_channels < 1 ||
@@ -104,6 +113,7 @@ void CheckShape(const PadShortcutShape& shape) {
 }
 
 void CheckShape(const LossShape& shape) {
+  if (shape.results < 1) throw Error("a loss that keeps no result", "it has to keep one");
   if (shape.batch < 0 || shape.classes < 1 ||
       !(shape.label_smoothing >= 0 && shape.label_smoothing <= 1)) {
     throw Error(fmt::format("cross-entropy over {} classes with label smoothing {}", shape.classes,

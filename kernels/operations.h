@@ -10,6 +10,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "kernels/view.h"
 
@@ -187,6 +189,7 @@ struct LossShape {
   int64_t batch = 0, classes = 0;
   float label_smoothing = 0.0f;
   DataType type = DataType::kFloat32;  // of logits and their gradient; the loss is float64
+  int64_t results = 1;                 // of so many runs, the last ones, are kept
 };
 
 /// What one batch yields. Rows with a negative label are ignored everywhere (padding of a last,
@@ -204,7 +207,7 @@ class Loss {
   virtual ~Loss() = default;
   /// `labels` is int32 [batch]. `logits_gradient`, unless empty, receives
   /// gradient_scale * d(loss of the row)/d(logits), zero for ignored rows. The result stays on the
-  /// device until ReadResult. Non-finite logits give a non-finite loss and count as wrong.
+  /// device until ReadResults. Non-finite logits give a non-finite loss and count as wrong.
   ///
   /// Of mixed images (ImageMix) a row's loss is own_label times that of its label, and the rest
   /// that of its partner's, row batch - 1 - i; 1 takes no partner. The top k are counted by the
@@ -212,9 +215,14 @@ class Loss {
   /// alone.
   virtual void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
                    View logits_gradient) = 0;
-  /// Waits for the queue and returns the result of the last Run.
-  virtual LossResult ReadResult() = 0;
+  /// Waits for the queue; the results of the last `count` runs, of which the shape keeps so many,
+  /// in their order.
+  virtual std::vector<LossResult> ReadResults(int64_t count) = 0;
+  LossResult ReadResult() { return ReadResults(1).front(); }
 };
+
+/// Of results that are kept in a ring, the last `count` in order. @param next The next one's place.
+std::vector<LossResult> LastResults(std::span<const LossResult> ring, int64_t next, int64_t count);
 
 /// @throws Error if there is no such operation, whatever the device.
 void CheckShape(const ConvolutionShape& shape);

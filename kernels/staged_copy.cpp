@@ -24,8 +24,8 @@ class HostStagedCopy : public StagedCopy {
 
 }  // namespace
 
-std::unique_ptr<StagedCopy> MakeStagedCopy(Device& device, int64_t bytes) {
-  if (!device.host_visible()) return MakeCudaStagedCopy(device, bytes);
+std::unique_ptr<StagedCopy> MakeStagedCopy(Device& device, int64_t bytes, int64_t places) {
+  if (!device.host_visible()) return MakeCudaStagedCopy(device, bytes, places);
   return std::make_unique<HostStagedCopy>(device, bytes);
 }
 

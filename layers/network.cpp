@@ -63,7 +63,8 @@ struct Network::Plan {
     loss = device.MakeLoss({.batch = options.batch_size,
                             .classes = graph.classes(),
                             .label_smoothing = options.label_smoothing,
-                            .type = options.activations});
+                            .type = options.activations,
+                            .results = options.kept_losses});
     images = Bind(execution, execution.images);
     labels = Bind(execution, execution.labels, DataType::kInt32);
     logits = Bind(execution, execution.logits);
@@ -189,6 +190,9 @@ View Network::images() { return plan_->images; }
 View Network::labels() { return plan_->labels; }
 ConstView Network::logits() { return plan_->logits; }
 LossResult Network::ReadLoss() { return plan_->loss->ReadResult(); }
+std::vector<LossResult> Network::ReadLosses(int64_t count) {
+  return plan_->loss->ReadResults(count);
+}
 int64_t Network::activation_bytes() const { return plan_->bytes; }
 int64_t Network::activation_bytes_without_reuse() const { return plan_->bytes_without_reuse; }
 

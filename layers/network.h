@@ -19,6 +19,7 @@ struct NetworkOptions {
   /// Plans the backward pass and keeps what it needs. An inference network uses less memory.
   bool training = true;
   float label_smoothing = 0.0f;
+  int64_t kept_losses = 1;   // of the last passes
   uint64_t seed = 0;         // of dropout
   bool reuse_memory = true;  // false: every activation has memory of its own, for tests
   /// Of all activations and their gradients; kBFloat16 takes an arena with a copy in it.
@@ -42,8 +43,8 @@ class Network {
   View images();
   View labels();
 
-  /// The share of a row's own label in the loss of all passes to come; the rest is of its partner's,
-  /// as Loss::Run has it.
+  /// The share of a row's own label in the loss of all passes to come; the rest is of its
+  /// partner's, as Loss::Run has it.
   void set_own_label(float share);
 
   /// Forward with batch statistics, loss, and backward: fills the arena's gradients with the
@@ -54,6 +55,8 @@ class Network {
   void Infer();
   /// Waits for the queue; the result of the last of the two above.
   LossResult ReadLoss();
+  /// The same of the last `count` of them, in their order. @pre count <= options.kept_losses
+  std::vector<LossResult> ReadLosses(int64_t count);
   /// [batch, classes] of the last pass, in the activations' type. Valid until the next one.
   ConstView logits();
 

@@ -4,7 +4,9 @@
 //   THINWIRE_SKIP=CALL:N            each Nth call of CALL of a thread is not made, but succeeds
 //   THINWIRE_FAULT_MEMORY=BYTES     of each GPU
 //   THINWIRE_CALL_COUNTS=FILE       a line for each CALL that may fail: its name and how often the
-//                                   process has made it, written at its end
+//                                   process has made it, written at its end; and graphs_waited_for,
+//                                   those that the simulator, where it works only when it has to
+//                                   (GPUSIM_STREAMS=lazy), has run because an event was waited for
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn_backend.h>
@@ -72,6 +74,8 @@ bool IsSkipped(const char* call) {
   return number > 0 && ++count % number == 0;
 }
 
+thread_local bool waits_for_event = false;
+
 /// The call that this library stands before.
 template <typename Function>
 Function* Real(const char* name) {
@@ -125,8 +129,6 @@ THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidConfiguration, cudaLaunchKernelEx
 THINWIRE_CAN_FAIL(cudaError_t, cudaErrorMemoryAllocation, cudaGraphInstantiate,
                   (cudaGraphExec_t * executable, cudaGraph_t graph, unsigned long long flags),
                   (executable, graph, flags))
-THINWIRE_CAN_FAIL(cudaError_t, cudaErrorInvalidValue, cudaGraphLaunch,
-                  (cudaGraphExec_t executable, cudaStream_t stream), (executable, stream))
 THINWIRE_CAN_FAIL(cudnnStatus_t, CUDNN_STATUS_NOT_INITIALIZED, cudnnCreate,
                   (cudnnHandle_t * handle), (handle))
 THINWIRE_CAN_FAIL(cudnnStatus_t, CUDNN_STATUS_EXECUTION_FAILED, cudnnBackendExecute,
@@ -151,6 +153,26 @@ THINWIRE_CAN_FAIL(ncclResult_t, ncclInvalidUsage, ncclSend,
                   (const void* from, size_t count, ncclDataType_t type, int to, ncclComm_t ranks,
                    cudaStream_t stream),
                   (from, count, type, to, ranks, stream))
+
+extern "C" cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  static const auto real = Real<cudaError_t(cudaGraphExec_t, cudaStream_t)>("cudaGraphLaunch");
+  if (IsSkipped("cudaGraphLaunch")) return cudaSuccess;
+  if (Fails("cudaGraphLaunch")) return cudaErrorInvalidValue;
+  const cudaError_t status = real(executable, stream);
+  if (status != cudaSuccess || std::getenv("THINWIRE_CALL_COUNTS") == nullptr) return status;
+  const auto look = [](void*) {
+    if (waits_for_event) CallCounts::Get().Add("graphs_waited_for");
+  };
+  return cudaLaunchHostFunc(stream, look, nullptr);
+}
+
+extern "C" cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  static const auto real = Real<cudaError_t(cudaEvent_t)>("cudaEventSynchronize");
+  waits_for_event = true;
+  const cudaError_t status = real(event);
+  waits_for_event = false;
+  return status;
+}
 
 extern "C" cudaError_t cudaMalloc(void** memory, size_t bytes) {
   static const auto real = Real<cudaError_t(void**, size_t)>("cudaMalloc");

@@ -11,7 +11,8 @@ constexpr int64_t kAlignment = 128;
 
 }  // namespace
 
-BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix)
+BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix,
+                         int64_t places)
     : device_(device), mix_(mix), seed_(pipeline.options().seed), rank_(pipeline.options().rank) {
   const AugmentationShape& made = pipeline.image_maker().shape();
   image_ = {made.height, made.width, made.channels};
@@ -28,7 +29,7 @@ BatchUpload::BatchUpload(Device& device, const BatchPipeline& pipeline, const Mi
       augmentations_offset_ + aligned(shape.batch * static_cast<int64_t>(sizeof(Augmentation)));
   const int64_t all = bytes_offset_ + shape.batch * shape.image_size();
   batch_ = device.Allocate(all);
-  staged_ = MakeStagedCopy(device, all);
+  staged_ = MakeStagedCopy(device, all, places);
 }
 
 void BatchUpload::operator()(const Batch& batch, Network& network) {

@@ -19,8 +19,10 @@ inline bool DeliversBytes(const Device& device) { return !device.host_visible();
 /// more if they are mixed.
 class BatchUpload {
  public:
-  /// For the batches of one pipeline. Those that are mixed have to be full ones.
-  BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix = {});
+  /// For the batches of one pipeline. Those that are mixed have to be full ones. @param places of
+  /// batches that are on their way (StagedCopy).
+  BatchUpload(Device& device, const BatchPipeline& pipeline, const MixOptions& mix = {},
+              int64_t places = 1);
 
   void operator()(const Batch& batch, Network& network);
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/trace_range.h"
 #include "train/batch_upload.h"
 #include "train/measurement.h"
 
@@ -30,13 +31,29 @@ Evaluation Evaluate(Device& device, Network& network, const Dataset& dataset,
   BatchPipeline pipeline(dataset, options);
   BatchUpload upload(device, pipeline);
   Evaluation evaluation;
-  for (int64_t i = 0; i < pipeline.batches_per_epoch(); ++i) {
+  const auto take = [&] {
     const Batch batch = pipeline.Next(progress);
     if (progress) progress();
-    if (batch.rows == 0) break;  // of several ranks the last ones may have none in the last batch
     evaluation.unreadable += std::ssize(batch.unreadable);
-    upload(batch, network);
+    return batch;
+  };
+  bool started = false;  // so that the batch is on its way to a device that computes meanwhile
+  Batch batch = take();
+  // Of several ranks the last ones may have no images in the last batch.
+  for (int64_t i = 1; batch.rows > 0; ++i) {
+    {
+      const TraceRange range(TraceCategory::kPhase, "data");
+      started ? upload.Finish(network) : upload(batch, network);
+    }
     network.Infer();
+    batch = {};
+    if (i < pipeline.batches_per_epoch()) {
+      const TraceRange range(TraceCategory::kPhase, "data ahead");
+      batch = take();
+      started = upload.can_start_early();
+      if (started) upload.Start(batch);
+    }
+    const TraceRange range(TraceCategory::kPhase, "read loss");
     evaluation.Add(network.ReadLoss());
   }
   return communicator != nullptr ? SumOverRanks(*communicator, device, evaluation) : evaluation;

@@ -11,7 +11,6 @@
 #include "comm/failure.h"
 #include "kernels/crc32c.h"
 #include "kernels/error.h"
-#include "kernels/trace_range.h"
 #include "layers/initialization.h"
 #include "models/models.h"
 #include "train/agreement.h"
@@ -24,11 +23,15 @@ namespace thinwire {
 namespace {
 
 constexpr int64_t kDefaultEpochs = 10;
+constexpr int64_t kMostPlaces = 8;  // of batches on their way to the device
 
-NetworkOptions TrainingNetwork(const Settings& settings) {
+NetworkOptions TrainingNetwork(const Settings& settings, const Dataset& dataset) {
+  const int64_t batches = dataset.count / *settings.batch_size;
   return {.batch_size = *settings.batch_size,
           .training = true,
           .label_smoothing = static_cast<float>(settings.label_smoothing),
+          .kept_losses =
+              std::clamp<int64_t>(settings.grad_accum_steps, 1, std::max<int64_t>(batches, 1)),
           .seed = static_cast<uint64_t>(settings.seed),
           .activations = ActivationType(settings)};
 }
@@ -79,7 +82,7 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
       arena_(device_, graph_.tensor_specs(), DataType::kFloat32, ActivationType(settings)),
       optimizer_(
           MakeOptimizer(MakeOptimizerOptions(settings, communicator_), arena_, communicator_)),
-      network_(graph_, arena_, TrainingNetwork(settings)),
+      network_(graph_, arena_, TrainingNetwork(settings, images.train)),
       test_network_(graph_, arena_, TestNetwork(settings)),
       norm_(device_.Allocate(SizeOf(DataType::kFloat64))),
       clip_scale_(device_.Allocate(SizeOf(DataType::kFloat32))),
@@ -128,8 +131,12 @@ Trainer::Trainer(const Settings& settings, const RunFolder& folder,
   CheckReplicas(communicator_, arena_);
   pipeline_ =
       std::make_unique<BatchPipeline>(images_.train, MakePipelineOptions(), epoch_, batch_index_);
+  // A batch's place is free once the batch two rounds of places before it has been read, so that
+  // with half as many places as a step has batches the host does not wait for the device in it.
+  const int64_t places = std::min((settings_.grad_accum_steps + 1) / 2, kMostPlaces);
   upload_ = std::make_unique<BatchUpload>(
-      device_, *pipeline_, MixOptions{.mixup = settings_.mixup, .cutmix = settings_.cutmix});
+      device_, *pipeline_, MixOptions{.mixup = settings_.mixup, .cutmix = settings_.cutmix},
+      places);
   if (rank_.first()) {
     logs_ = std::make_unique<RunLogs>(folder, saved ? std::optional(step_) : std::nullopt, epoch_);
   }
@@ -230,146 +237,6 @@ int Trainer::Run() {
   return 0;
 }
 
-Trainer::StepResult Trainer::Step() {
-  const TraceRange range(TraceCategory::kStep, "step", step_ + 1);
-  communicator_.SetStep(step_ + 1);
-  StepResult result;
-  const bool measures = measures_step(step_ + 1), logs = logs_step(step_ + 1);
-  // What is measured is the time of the work, not that of putting it off.
-  Recording recording(device_, settings_.cuda_graph && !measures);
-  result.learning_rate =
-      LearningRate(schedule_, schedule_step(), steps_per_epoch_, epochs() * steps_per_epoch_);
-  int64_t rows = UploadNextBatch();  // first, so that what follows is one piece of work
-  optimizer_->set_measure(measures);
-  optimizer_->BeginStep(result.learning_rate);
-  const int64_t parts = std::min(settings_.grad_accum_steps, batches_per_epoch_ - batch_index_);
-  const float scale = 1.0f / static_cast<float>(*settings_.batch_size * parts);
-  // A device that works behind the host is not waited for within the step.
-  const bool reads_at_end = !device_.host_visible() && !measures && parts == 1;
-  const bool clip = settings_.clip_grad > 0;
-  const bool may_start_early = optimizer_->can_start_early();
-  TrainedBatch batch;
-  for (int64_t part = 0; part < parts; ++part) {
-    if (part > 0) rows = UploadNextBatch();
-    const bool last = part == parts - 1;
-    accumulates_ = part > 0;
-    starts_early_ = last && may_start_early;
-    batch = TrainOnBatch(rows, scale, part, result);
-    if (!reads_at_end) ReadLoss(batch, result);
-    if (last) break;
-    if (part == 0) {
-      device_.Copy(arena_.gradients(), accumulated_.view());
-    } else {
-      device_.Add(accumulated_.view(), arena_.gradients(), false, accumulated_.view());
-    }
-  }
-  if (accumulates_ && !starts_early_) AddAccumulated({0, arena_.padded_size()});
-
-  const View squares = norm_.view(DataType::kFloat64);
-  if (clip || logs) device_.SumOfSquares(arena_.gradients(), squares);
-  if (clip) device_.ClipScale(squares, settings_.clip_grad, clip_scale_.view());
-  optimizer_->Step(result.learning_rate, clip ? ConstView(clip_scale_.view()) : ConstView());
-  if (settings_.model_ema > 0) {
-    device_.Average(arena_.values(), settings_.model_ema, average_values_.view());
-    device_.Average(arena_.state(), settings_.model_ema, average_state_.view());
-  }
-  recording.Stop();  // before the host waits, so that the device has work meanwhile
-  UploadAhead();
-  if (reads_at_end) ReadLoss(batch, result);
-  if (logs) device_.CopyToHost(squares, &result.gradient_squares);
-  optimizer_->CheckStep();
-
-  ++step_;
-  batch_index_ += parts;
-  if (batch_index_ == batches_per_epoch_) {
-    batch_index_ = 0;
-    ++epoch_;
-  }
-  return result;
-}
-
-Trainer::ReadyBatch Trainer::TakeBatch() {
-  const double start = MonotonicSeconds();
-  ReadyBatch ready{.batch = pipeline_->Next([this] { communicator_.Progress(); })};
-  ready.waited = MonotonicSeconds() - start;
-  return ready;
-}
-
-int64_t Trainer::UploadNextBatch() {
-  const TraceRange range(TraceCategory::kPhase, "data");
-  const bool started = ahead_.has_value();
-  const ReadyBatch next = started ? *std::exchange(ahead_, std::nullopt) : TakeBatch();
-  data_this_epoch_ += next.waited;
-  data_since_log_ += next.waited;
-  if (started) {
-    upload_->Finish(network_);
-  } else {
-    (*upload_)(next.batch, network_);
-  }
-  CountUnreadable(next.batch);
-  return next.batch.rows;
-}
-
-void Trainer::UploadAhead() {
-  if (!upload_->can_start_early() || step_ + 1 >= last_step()) return;
-  const TraceRange range(TraceCategory::kPhase, "data ahead");
-  try {
-    ahead_ = TakeBatch();
-  } catch (const Error&) {
-    return;  // this step is to end first; the pipeline says so again at the next
-  }
-  upload_->Start(ahead_->batch);
-}
-
-void Trainer::AddAccumulated(const Range& range) {
-  const View part = arena_.gradients().Slice(range.begin, range.size());
-  device_.Add(accumulated_.view().Slice(range.begin, range.size()), part, false, part);
-}
-
-Trainer::TrainedBatch Trainer::TrainOnBatch(int64_t rows, float gradient_scale, int64_t part,
-                                            StepResult& result) {
-  // Each rank drops other activations.
-  const auto pass = static_cast<uint64_t>(
-      (step_ * settings_.grad_accum_steps + part) * communicator_.size() + communicator_.rank());
-  const double start = MonotonicSeconds();
-  backward_started_ = 0;
-  network_.ForwardBackward(gradient_scale, pass);
-  result.forward += backward_started_ - start;
-  return {rows, pass};
-}
-
-void Trainer::ReadLoss(const TrainedBatch& batch, StepResult& result) {
-  const LossResult loss = [this] {
-    const TraceRange range(TraceCategory::kPhase, "read loss");
-    return network_.ReadLoss();
-  }();
-  result.backward += MonotonicSeconds() - backward_started_;
-  if (!std::isfinite(loss.loss_sum)) {
-    progress_.Finish();
-    const std::optional<std::string> layer = network_.FirstNonFiniteLayer(batch.pass);
-    throw Error(
-        fmt::format("training step {}: the loss is {}{}", step_ + 1, loss.loss_sum,
-                    layer ? fmt::format(", and the first activation that is not finite is that of "
-                                        "layer {}",
-                                        *layer)
-                          : ""),
-        "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
-  }
-  result.training.Add(loss);
-  epoch_training_.Add(loss);
-  images_this_epoch_ += batch.rows;
-  images_since_log_ += batch.rows;
-}
-
-void Trainer::CountUnreadable(const Batch& batch) {
-  unreadable_this_epoch_ += std::ssize(batch.unreadable);
-  if (epoch_ > 0) return;
-  for (const std::string& reason : batch.unreadable) {
-    progress_.Finish();
-    fmt::print(stderr, "left out: {}\n", reason);
-  }
-}
-
 void Trainer::ShowStep(const StepResult& result) {
   const int64_t epoch = batch_index_ == 0 ? epoch_ : epoch_ + 1;  // of this step, counted from 1
   const auto ranks = static_cast<double>(communicator_.size());
@@ -434,6 +301,7 @@ void Trainer::FinishEpoch(double learning_rate) {
                          static_cast<double>(images_this_epoch_) * communicator_.size() / seconds};
   const bool last = step_ >= last_step();
   bool best = false;
+  CheckStatistics();
   if (last || (settings_.eval_interval > 0 && epoch_ % settings_.eval_interval == 0)) {
     record.test = EvaluateTestSet();
     if (settings_.model_ema > 0) record.average_test = EvaluateAverage();

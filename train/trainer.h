@@ -55,6 +55,7 @@ class Trainer {
   };
   /// A batch whose loss has not been read.
   struct TrainedBatch {
+    int64_t index = 0;  // in its epoch
     int64_t rows = 0;
     uint64_t pass = 0;  // what seeds its dropout
   };
@@ -82,13 +83,17 @@ class Trainer {
   ReadyBatch TakeBatch();
   /// Puts the next batch where the network reads it. @return Its rows.
   int64_t UploadNextBatch();
-  /// Brings the next step's first batch to a device that computes meanwhile.
+  /// Brings the next batch to a device that computes meanwhile.
   void UploadAhead();
   /// The gradient becomes the sum over the step's batches, of which it is the last one's.
   void AddAccumulated(const Range& range);
   TrainedBatch TrainOnBatch(int64_t rows, float gradient_scale, int64_t part, StepResult& result);
-  /// @throws Error if it is not finite.
-  void ReadLoss(const TrainedBatch& batch, StepResult& result);
+  /// Of the last batches, which are read then. @throws Error if one is not finite.
+  void ReadLosses(std::vector<TrainedBatch>& batches, StepResult& result);
+  /// Names the first layer that is not finite. @param present Whether the network has the batch.
+  [[noreturn]] void ThrowNonFiniteLoss(double loss, const TrainedBatch& batch, bool present);
+  /// @throws Error as the optimizer's, or that of the rank whose failure is behind it.
+  void CheckStep();
   void ShowStep(const StepResult& result);
   /// Names a batch's images that were left out, once in a run, and counts them.
   void CountUnreadable(const Batch& batch);
@@ -97,6 +102,9 @@ class Trainer {
   void WithAverageStatistics(View state, const std::function<void()>& body);
   Evaluation EvaluateTestSet();
   Evaluation EvaluateAverage();
+  /// @throws Error naming running statistics that have become NaN or infinite, which a loss need
+  /// not show.
+  void CheckStatistics() const;
   void Save(bool best);
   void StorePosition(Checkpoint& common, Checkpoint& own);
   void StoreWeights(Checkpoint& common, Checkpoint& own);
@@ -118,6 +126,7 @@ class Trainer {
   Buffer accumulated_;                     // --grad-accum-steps
   bool starts_early_ = false;              // sending this batch's gradients, as they become final
   bool accumulates_ = false;               // and there have been other batches this step
+  bool update_waits_ = true;               // for the device, as the last one did; at first unknown
   Buffer average_values_, average_state_;  // --model-ema
   Buffer own_state_;                       // this rank's statistics while others take their place
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0;
@@ -133,7 +142,7 @@ class Trainer {
   ProgressLine progress_;
   std::unique_ptr<BatchPipeline> pipeline_;
   std::unique_ptr<BatchUpload> upload_;
-  std::optional<ReadyBatch> ahead_;  // the next step's, which is on its way; counts with that step
+  std::optional<ReadyBatch> ahead_;  // the next, which is on its way; counts with its own step
   std::unique_ptr<RunLogs> logs_;    // rank 0's
   int64_t saved_step_ = -1;
   double epoch_started_ = 0, logged_at_ = 0, backward_started_ = 0;  // seconds

@@ -19,7 +19,21 @@ void RestoreWeights(const Checkpoint& checkpoint, bool average, ParameterArena& 
   LoadVectors(checkpoint, prefix + "state/", arena.state_segments(), arena.device(), arena.state());
 }
 
+void Trainer::CheckStatistics() const {
+  const View state = arena_.state();
+  const int64_t index = state.size > 0 ? device_.FirstNonFinite(state) : -1;
+  if (index < 0) return;
+  for (const Segment& segment : arena_.state_segments()) {
+    if (index < segment.offset || index >= segment.offset + segment.size) continue;
+    throw Error(
+        fmt::format("step {}: the running statistics {} are NaN or infinite at element {}", step_,
+                    segment.spec.name, index - segment.offset),
+        "the checkpoints are intact; try a smaller --lr, --warmup-epochs 1 or --clip-grad 1");
+  }
+}
+
 void Trainer::Save(bool best) {
+  CheckStatistics();
   const UncountedTraffic uncounted(communicator_);
   CheckReplicas(communicator_, arena_);
   Checkpoint common, own;

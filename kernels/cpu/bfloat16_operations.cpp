@@ -228,7 +228,9 @@ class BFloat16Loss : public Loss {
     Operands of(scratch_);
     operation_->Run(of.In(logits), labels, own_label, gradient_scale, of.Out(logits_gradient));
   }
-  LossResult ReadResult() override { return operation_->ReadResult(); }
+  std::vector<LossResult> ReadResults(int64_t count) override {
+    return operation_->ReadResults(count);
+  }
 
  private:
   Float32Scratch& scratch_;

@@ -29,7 +29,9 @@ struct RowResult {
 class CpuLoss : public Loss {
  public:
   explicit CpuLoss(const LossShape& shape)
-      : shape_(shape), rows_(static_cast<size_t>(shape.batch)) {}
+      : shape_(shape),
+        rows_(static_cast<size_t>(shape.batch)),
+        results_(static_cast<size_t>(shape.results)) {}
 
   void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
            View logits_gradient) override {
@@ -44,9 +46,16 @@ class CpuLoss : public Loss {
             logits.as<float>() + first, TargetOf(labels, row, own_label), gradient_scale, gradient);
       }
     });
+    results_[static_cast<size_t>(next_)] = SumOfRows();
+    next_ = (next_ + 1) % shape_.results;
   }
 
-  LossResult ReadResult() override {
+  std::vector<LossResult> ReadResults(int64_t count) override {
+    return LastResults(results_, next_, count);
+  }
+
+ private:
+  LossResult SumOfRows() const {
     LossResult result;
     for (const RowResult& row : rows_) {
       result.loss_sum += row.loss;
@@ -57,7 +66,6 @@ class CpuLoss : public Loss {
     return result;
   }
 
- private:
   Target TargetOf(ConstView labels, int64_t row, float own_label) const {
     const int32_t own = labels.as<int32_t>()[row];
     const int32_t partner = labels.as<int32_t>()[shape_.batch - 1 - row];
@@ -116,6 +124,8 @@ class CpuLoss : public Loss {
 
   const LossShape shape_;
   std::vector<RowResult> rows_;
+  std::vector<LossResult> results_;
+  int64_t next_ = 0;  // of the results, the one to come
 };
 
 }  // namespace

@@ -107,8 +107,10 @@ class CudaDevice : public Device {
   void Synchronize() override {
     JoinSideWork();
     recorder_->Flush();
+    ++waits_;
     THINWIRE_CUDA_CHECK(cudaStreamSynchronize(queue_.stream));
   }
+  int64_t waits() const override { return waits_; }
   void StartRecording() override { recorder_->Start(); }
   void StopRecording() override {
     JoinSideWork();
@@ -312,6 +314,7 @@ class CudaDevice : public Device {
   cuda::Queue queue_;
   std::optional<cuda::SideQueue> side_;
   bool side_works_ = false;  // and has not been joined
+  int64_t waits_ = 0;
   std::optional<cuda::StepRecorder> recorder_;
   std::string gpu_name_;
   std::optional<cuda::PlanTuner> tuner_;

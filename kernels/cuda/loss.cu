@@ -25,8 +25,9 @@ struct Arguments {
   StepArgument<float> own_label;
   int64_t rows, classes;
   RowResult* row_results;
-  LossResult* result;
-  unsigned* ticket;  // 0 between launches
+  LossResult* results;
+  StepArgument<int64_t> place;  // of this one among the results
+  unsigned* ticket;             // 0 between launches
 };
 
 __device__ float WarpMaximum(float value) {
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1) LossKernel(Arguments<T> a) {
   top1 = WarpSum(top1);
   top5 = WarpSum(top5);
   if (threadIdx.x == 0) {
-    *a.result = {loss, counted, top1, top5};
+    a.results[a.place.Get()] = {loss, counted, top1, top5};
     *a.ticket = 0;
   }
 }
@@ -155,7 +156,7 @@ class CudaLoss : public Loss {
         queue_(queue),
         shape_(shape),
         row_results_(device.Allocate(shape.batch * static_cast<int64_t>(sizeof(RowResult)))),
-        result_(device.Allocate(sizeof(LossResult))),
+        results_(device.Allocate(shape.results * static_cast<int64_t>(sizeof(LossResult)))),
         ticket_(device.Allocate(sizeof(unsigned))) {}
 
   void Run(ConstView logits, ConstView labels, float own_label, float gradient_scale,
@@ -172,23 +173,26 @@ class CudaLoss : public Loss {
                            .rows = shape_.batch,
                            .classes = shape_.classes,
                            .row_results = static_cast<RowResult*>(row_results_.data()),
-                           .result = static_cast<LossResult*>(result_.data()),
+                           .results = static_cast<LossResult*>(results_.data()),
+                           .place = MakeStepArgument(queue_, next_),
                            .ticket = static_cast<unsigned*>(ticket_.data())};
       Launch("loss", queue_, grid, LossKernel<T>, a);
     });
+    next_ = (next_ + 1) % shape_.results;
   }
 
-  LossResult ReadResult() override {
-    LossResult result;
-    device_.CopyToHost(result_.view(DataType::kUint8), &result);
-    return result;
+  std::vector<LossResult> ReadResults(int64_t count) override {
+    std::vector<LossResult> results(static_cast<size_t>(shape_.results));
+    device_.CopyToHost(results_.view(DataType::kUint8), results.data());
+    return LastResults(results, next_, count);
   }
 
  private:
   Device& device_;
   Queue queue_;
   LossShape shape_;
-  Buffer row_results_, result_, ticket_;
+  Buffer row_results_, results_, ticket_;
+  int64_t next_ = 0;  // of the results, the one to come
 };
 
 }  // namespace

@@ -14,19 +14,11 @@ constexpr int64_t kWarmUps = 2;
 constexpr size_t kFewest = 8;      // pieces of work that are worth a graph
 constexpr size_t kMostKnown = 32;  // of which graphs are kept
 constexpr size_t kAlignment = 16;  // of arguments
-constexpr size_t kStepArgumentBytes = 64 << 10;
 
 }  // namespace
 
-StepRecorder::~StepRecorder() {
-  ForgetGraphs();
-  cudaFree(step_argument_memory_);
-}
-
 void StepRecorder::Start() {
-  if (step_argument_memory_ == nullptr) {
-    THINWIRE_CUDA_CHECK(cudaMalloc(&step_argument_memory_, kStepArgumentBytes));
-  }
+  if (!step_argument_upload_) step_argument_upload_.emplace();
   on_ = true;
 }
 
@@ -75,11 +67,11 @@ void StepRecorder::Add(const std::string& key, std::function<void()> call) {
 
 const void* StepRecorder::AddArgument(const void* value, size_t bytes) {
   const size_t offset = (step_arguments_.size() + kAlignment - 1) / kAlignment * kAlignment;
-  if (offset + bytes > kStepArgumentBytes) return nullptr;  // then it is part of the key
+  if (offset + bytes > StepArgumentUpload::kBytes) return nullptr;  // then it is part of the key
   step_arguments_.resize(offset);
   const auto* from = static_cast<const std::byte*>(value);
   step_arguments_.insert(step_arguments_.end(), from, from + bytes);
-  return static_cast<std::byte*>(step_argument_memory_) + offset;
+  return step_argument_upload_->destination() + offset;
 }
 
 void StepRecorder::Flush() {
@@ -94,12 +86,7 @@ void StepRecorder::Flush() {
   } cleared{*this};
   if (work_.empty()) return;
   for (const auto& [caller, surroundings] : surroundings_) surroundings.before();
-  if (!step_arguments_.empty()) {
-    // From pageable memory, which may be overwritten on return.
-    THINWIRE_CUDA_CHECK(cudaMemcpyAsync(step_argument_memory_, step_arguments_.data(),
-                                        step_arguments_.size(), cudaMemcpyHostToDevice,
-                                        queue_.stream));
-  }
+  if (!step_arguments_.empty()) step_argument_upload_->Enqueue(step_arguments_, queue_.stream);
   Known* known = work_.size() < kFewest ? nullptr : &Find();
   if (known == nullptr || known->times++ < kWarmUps) {
     RunAll();

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/step_argument_upload.h"
 
 namespace thinwire::cuda {
 
@@ -23,7 +25,6 @@ namespace thinwire::cuda {
 class StepRecorder {
  public:
   explicit StepRecorder(const Queue& queue) : queue_(queue) {}
-  ~StepRecorder();
   StepRecorder(const StepRecorder&) = delete;
   StepRecorder& operator=(const StepRecorder&) = delete;
 
@@ -87,7 +88,7 @@ class StepRecorder {
   std::string key_;                       // of all work, kernels' arguments included
   std::vector<size_t> argument_offsets_;  // in key_
   std::vector<std::byte> step_arguments_;
-  void* step_argument_memory_ = nullptr;
+  std::optional<StepArgumentUpload> step_argument_upload_;  // once it has been on
   std::unordered_map<const void*, Surroundings> surroundings_;
   std::vector<void*> freed_;
   std::unordered_map<std::string, Known> known_;

@@ -122,11 +122,42 @@ TYPED_TEST(LossTest, ALabelThatIsNoClassGivesANonFiniteLoss) {
   EXPECT_EQ(actual.result.correct_top5, 0);
 }
 
+// Also where each run is a piece of work that is replayed.
+TYPED_TEST(LossTest, KeepsTheResultsOfTheLastRuns) {
+  constexpr int64_t kBatch = 3, kClasses = 4, kKept = 5;
+  Device& device = *this->device_;
+  const std::vector<int32_t> labels = {0, 3, -1};
+  const TestBuffer<int32_t> labels_buffer(device, labels);
+  const TestBuffer<float> logits(device, kBatch * kClasses), other(device, 1);
+  const auto loss = device.MakeLoss({.batch = kBatch, .classes = kClasses, .results = kKept});
+  std::vector<double> expected;
+  for (int run = 0; run < 12; ++run) {
+    const auto values = RandomNormal(kBatch * kClasses, static_cast<uint64_t>(run));
+    device.CopyFromHost(values.data(), logits);
+    Recording recording(device, true);
+    loss->Run(logits, labels_buffer, 1, 1, {});
+    for (int i = 0; i < 8; ++i) device.Zero(other);  // a graph's worth of work
+    recording.Stop();
+    expected.push_back(
+        RunLoss(device, {.batch = kBatch, .classes = kClasses}, values, labels, 1).result.loss_sum);
+    const auto kept = std::min<int64_t>(std::ssize(expected), kKept);
+    for (const int64_t count : {int64_t{1}, kept}) {
+      std::vector<double> sums;
+      for (const LossResult& result : loss->ReadResults(count)) {
+        EXPECT_EQ(result.rows, 2);
+        sums.push_back(result.loss_sum);
+      }
+      EXPECT_EQ(sums, std::vector<double>(expected.end() - count, expected.end())) << run;
+    }
+  }
+}
+
 TYPED_TEST(LossTest, RefusesImpossibleShapes) {
   Device& device = *this->device_;
   EXPECT_THROW(device.MakeLoss({.batch = 1, .classes = 0}), Error);
   EXPECT_THROW(device.MakeLoss({.batch = -1, .classes = 2}), Error);
   EXPECT_THROW(device.MakeLoss({.batch = 1, .classes = 2, .label_smoothing = 1.5f}), Error);
+  EXPECT_THROW(device.MakeLoss({.batch = 1, .classes = 2, .results = 0}), Error);
   EXPECT_THROW(device.MakeLoss({.batch = 1, .classes = 2, .label_smoothing = kNaN}), Error);
 }
 

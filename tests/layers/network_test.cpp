@@ -313,6 +313,25 @@ TYPED_TEST(NetworkTest, GradientsAreOverwrittenAndScaled) {
   EXPECT_EQ(quarter, once);
 }
 
+TYPED_TEST(NetworkTest, KeepsTheLossesOfTheLastPasses) {
+  const LayerGraph graph = SmallGraphs()[1];
+  ParameterArena arena(*this->device_, graph.tensor_specs());
+  Network network(graph, arena, {.batch_size = 4, .kept_losses = 3});
+  Write(arena, RandomTensors(graph));
+  Float64Batch batch = RandomBatch(graph, 4);
+  std::vector<double> expected;
+  for (uint64_t pass = 0; pass < 4; ++pass) {
+    for (auto& pixel : batch.images) pixel *= pixel;
+    Write(*this->device_, network, batch);
+    network.ForwardBackward(1.0f, pass);
+    expected.push_back(network.ReadLoss().loss_sum);
+  }
+  EXPECT_NE(expected[2], expected[3]);
+  std::vector<double> losses;
+  for (const LossResult& loss : network.ReadLosses(3)) losses.push_back(loss.loss_sum);
+  EXPECT_EQ(losses, std::vector<double>(expected.begin() + 1, expected.end()));
+}
+
 TYPED_TEST(NetworkTest, DropoutChangesWithTheStepAndTheSeed) {
   const LayerGraph graph = SmallGraphs()[0];
   const Tensors tensors = RandomTensors(graph);

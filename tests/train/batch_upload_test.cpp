@@ -13,7 +13,7 @@ namespace thinwire {
 namespace {
 
 /// What a network of `batch_size` images reads of each batch of two epochs. `ahead`: each is
-/// brought to the device before the one before has been read.
+/// brought to the device, by way of several places in turn, before the one before has been read.
 std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
                                        PipelineOptions options,
                                        DataType activations = DataType::kFloat32,
@@ -24,7 +24,7 @@ std::vector<std::vector<float>> Inputs(Device& device, const Dataset& dataset,
       graph, arena,
       {.batch_size = options.batch_size, .training = false, .activations = activations});
   BatchPipeline pipeline(dataset, options);
-  BatchUpload upload(device, pipeline);
+  BatchUpload upload(device, pipeline, {}, ahead ? 3 : 1);
   std::vector<std::vector<float>> inputs;
   const int64_t count = 2 * pipeline.batches_per_epoch();
   Batch next;

@@ -89,10 +89,11 @@ class CudaGraphTest : public RunTest,
     return TinyRun(folder_ / name, all);
   }
 
-  /// How often a run calls what tests/cuda_faults.cpp counts.
+  /// How often a run calls what tests/cuda_faults.cpp counts. Where the GPU is simulated, it does
+  /// nothing before something waits for it.
   std::map<std::string, int64_t> Calls(const Arguments& arguments) {
     const std::string file = folder_ / "calls";
-    Program::Command command{{"env", "LD_PRELOAD=" THINWIRE_CUDA_FAULTS,
+    Program::Command command{{"env", "LD_PRELOAD=" THINWIRE_CUDA_FAULTS, "GPUSIM_STREAMS=lazy",
                               "THINWIRE_CALL_COUNTS=" + file, THINWIRE_BINARY}};
     command.words.insert(command.words.end(), arguments.begin(), arguments.end());
     const ProgramResult result = Program(command).Wait();
@@ -177,6 +178,25 @@ TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
   EXPECT_EQ(calls["cudaStreamSynchronize"], 2);
 }
 
+// Three kinds of parts, the first, the last and what is between them, are a graph each, and the
+// host waits for the losses of all of them at once; not for a part, not even to bring the next
+// one's batch.
+TEST_P(CudaGraphTest, AnAccumulatedStepIsOneGraphAPartAndTheHostWaitsAtItsEnd) {
+  if (!whole()) GTEST_SKIP() << "its messages are the host's";
+  if (gpus() == 4) GTEST_SKIP() << "2 GPUs show it";
+  constexpr int kParts = 4;
+  const Arguments parts = {"--grad-accum-steps", std::to_string(kParts), "--shapes-count", "1024"};
+  auto calls = CallsOfStep("on", parts);
+  EXPECT_EQ(calls["cudaGraphLaunch"], kParts);
+  EXPECT_EQ(calls["cudaGraphInstantiate"], 0);
+  EXPECT_EQ(calls["cudaLaunchKernelExC"], 0);
+  EXPECT_EQ(calls["cudaMemcpyAsync"], 3 * kParts + 2);
+  EXPECT_EQ(calls["cudaStreamSynchronize"], 2);
+  EXPECT_EQ(calls["graphs_waited_for"], 0);
+  calls = CallsOfStep("off", parts);
+  EXPECT_EQ(calls["cudaStreamSynchronize"], 2);
+}
+
 // Convolutions are cuDNN's; a batch norm is four launches, two each way, and 19 of the layers are
 // batch norms. So little is left that the methods' own launches have to be few.
 TEST_P(CudaGraphTest, LaunchesAreFew) {
@@ -191,12 +211,12 @@ TEST_P(CudaGraphTest, LaunchesAreFew) {
   EXPECT_GT(calls.at("cudaLaunchKernelExC"), 4 * 19);
 }
 
-// Top-K's messages to sharded servers have lengths that differ from step to step. The host waits
-// for them, once each way, and then reads what checks have found; values and indices it never sees.
-TEST_P(CudaGraphTest, BeforeLengthsAreKnownAStepIsAGraph) {
+// Top-K's messages to sharded servers have lengths that differ from step to step. The host waits for
+// them, once each way, and then reads what checks have found; values and indices it never sees.
+TEST_P(CudaGraphTest, BeforeLengthsAreKnownAStepIsReplayed) {
   if (whole()) GTEST_SKIP() << "all of its step is";
   auto calls = CallsOfStep("on");
-  EXPECT_EQ(calls["cudaGraphLaunch"], 1);
+  EXPECT_EQ(calls["cudaGraphLaunch"], 2);  // behind the first it reads the loss
   EXPECT_EQ(calls["cudaStreamSynchronize"], 2 + 2 * 2);
   calls = CallsOfStep("off");
   EXPECT_EQ(calls["cudaGraphLaunch"], 0);

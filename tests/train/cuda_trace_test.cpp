@@ -164,6 +164,11 @@ TEST_F(CudaTraceTest, StepHoldsPhasesThatHoldLayersThatHoldKernels) {
     ASSERT_GT(phases.size(), 4u);
     EXPECT_EQ((std::vector<std::string>(phases.begin(), phases.begin() + 3)),
               (std::vector<std::string>{"data", "forward", "backward"}));
+    // The first step does not know yet whether its update will wait for the GPU in any case.
+    if (i == 0) {
+      EXPECT_EQ(phases[3], "read loss");
+      std::rotate(phases.begin() + 3, phases.begin() + 4, phases.end());
+    }
     EXPECT_EQ(phases.back(), "read loss");
     // The next batch is sent before the host waits for this one's loss.
     if (i + 1 < steps.size()) {
@@ -239,6 +244,32 @@ TEST_F(CudaTraceTest, AveragesGradientsBesideTheBackwardPass) {
       }
     }
   }
+}
+
+// So that the host makes and copies a batch while the GPU computes the one before.
+TEST_F(CudaTraceTest, EvaluationBringsTheNextBatchBeforeItWaits) {
+  if (CudaDeviceCount() == 0) GTEST_SKIP() << kNoGpu;
+  const Trace trace = Run("cuda", "mlp",
+                          {"--opt", "sgd", "--epochs", "1", "--shapes-count", "6",
+                           "--shapes-test-count", "5", "--eval-interval", "1"});
+  ASSERT_EQ(trace.threads.size(), 1u);
+  EXPECT_EQ(Names(trace.threads.begin()->second.Of("phase")),
+            (std::vector<std::string>{"data", "forward", "data ahead", "read loss",  //
+                                      "data", "forward", "data ahead", "read loss",  //
+                                      "data", "forward", "read loss"}));
+}
+
+// Of an accumulated step, too, the host waits at the end alone.
+TEST_F(CudaTraceTest, AnAccumulatedStepReadsItsLossesAtItsEnd) {
+  if (CudaDeviceCount() == 0) GTEST_SKIP() << kNoGpu;
+  const Trace trace = Run("cuda", "mlp", {"--opt", "sgd", "--grad-accum-steps", "2"});
+  ASSERT_EQ(trace.threads.size(), 1u);
+  const std::vector<Range> steps = trace.threads.begin()->second.Of("step");
+  ASSERT_EQ(steps.size(), 3u);
+  EXPECT_EQ(Names(steps[1].Of("phase")),
+            (std::vector<std::string>{"data", "forward", "backward", "data ahead",  //
+                                      "data", "forward", "backward", "update", "data ahead",
+                                      "read loss"}));
 }
 
 // The CPU's kernels show in other profilers.

@@ -6,6 +6,7 @@
 #include "kernels/device.h"
 #include "tests/device_test.h"
 #include "tests/train/run_fixture.h"
+#include "train/run_folder.h"
 
 namespace thinwire {
 namespace {
@@ -49,6 +50,18 @@ class CudaUploadTest : public RunTest {
     }
     EXPECT_GT(files, 0);
     EXPECT_EQ(WithoutTimes(Steps(folder_ / name)), WithoutTimes(Steps(folder_ / other)));
+    EXPECT_EQ(Training(name), Training(other));
+  }
+  /// What the epochs' records say but for times.
+  std::vector<std::string> Training(const std::string& name) const {
+    std::vector<std::string> records;
+    std::istringstream lines(ReadText(folder_ / name + "/summary.csv"));
+    for (std::string line; std::getline(lines, line);) {
+      for (int times = 0; times < 2; ++times) line.erase(line.rfind(','));
+      records.push_back(line);
+    }
+    EXPECT_GT(records.size(), 1u);
+    return records;
   }
 };
 
@@ -65,10 +78,41 @@ TEST_F(CudaUploadTest, EndsAsARunThatTakesNoBatchAheadAcrossAnEpochsEnd) {
   for (const char* other : {"single", "without_graphs", "parts"}) ExpectSame("ahead", other);
 }
 
+// Two steps of three batches an epoch and one of one. A measured step brings each batch, and reads
+// its loss, when it is due.
+TEST_F(CudaUploadTest, EndsAsARunThatAccumulatesOneBatchAfterTheOther) {
+  const std::string lazy = "GPUSIM_STREAMS=lazy";
+  const auto run = [&](const std::string& name, int steps, const Arguments& more) {
+    Arguments all = {"--grad-accum-steps", "3", "--shapes-count", "224"};
+    all.insert(all.end(), more.begin(), more.end());
+    Run(lazy, GpuRun(name, steps, all));
+  };
+  run("ahead", 5, {});
+  run("without_graphs", 5, {"--cuda-graph", "off"});
+  run("parts", 4, {});
+  run("parts", 5, {"--resume", "auto"});
+  for (const char* other : {"without_graphs", "parts"}) ExpectSame("ahead", other);
+
+  run("measured", 5, {"--measure-interval", "1"});
+  const auto steps = Steps(folder_ / "ahead"), measured = Steps(folder_ / "measured");
+  ASSERT_EQ(steps.size(), measured.size());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    for (const char* key : {"loss", "grad_norm"}) EXPECT_EQ(steps[i].at(key), measured[i].at(key));
+  }
+  const Checkpoint checkpoint = LoadCheckpointOf(folder_ / "ahead");
+  EXPECT_EQ(checkpoint.numbers.at("epoch_loss_sum"),
+            LoadCheckpointOf(folder_ / "measured").numbers.at("epoch_loss_sum"));
+  EXPECT_TRUE(checkpoint.vectors == LoadCheckpointOf(folder_ / "measured").vectors);
+  EXPECT_EQ(Training("ahead"), Training("measured"));
+}
+
+// The host needs it for the batches, for what changes from step to step, and in the evaluation.
 TEST_F(CudaUploadTest, DoesWithoutPinnedMemory) {
   Run("GPUSIM_STREAMS=lazy", GpuRun("pinned", 5));
-  Run("THINWIRE_FAULT=cudaHostAlloc:1", GpuRun("pageable", 5));
-  ExpectSame("pinned", "pageable");
+  for (const std::string use : {"1", "2", "3"}) {
+    Run("THINWIRE_FAULT=cudaHostAlloc:" + use, GpuRun("pageable" + use, 5));
+    ExpectSame("pinned", "pageable" + use);
+  }
 }
 
 }  // namespace

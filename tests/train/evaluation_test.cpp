@@ -7,6 +7,8 @@
 #include "datasets/shapes.h"
 #include "layers/initialization.h"
 #include "models/models.h"
+#include "tests/device_test.h"
+#include "train/batch_upload.h"
 
 namespace thinwire {
 namespace {
@@ -47,6 +49,38 @@ TEST(Evaluation, CountsEachImageOnceOnAnyNumberOfRanks) {
         }
       }
     }
+  }
+}
+
+// Of batches that are brought while the device computes the one before, too.
+TEST(Evaluation, IsThatOfOneBatchAfterTheOther) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  const LayerGraph graph = BuildModel("mlp", {.height = 32, .width = 32, .channels = 3});
+  ParameterArena arena(*device, graph.tensor_specs());
+  InitializeParameters(graph, arena, 1);
+  for (const int64_t count : {1, 8, 27}) {
+    const Dataset dataset = MakeShapes(0, Split::kTest, count);
+    const PipelineOptions options{.batch_size = 4,
+                                  .shuffle = false,
+                                  .drop_last = false,
+                                  .normalization = DefaultNormalization("shapes"),
+                                  .deliver_bytes = DeliversBytes(*device)};
+    Network network(graph, arena, {.batch_size = 4, .training = false});
+    BatchPipeline pipeline(dataset, options);
+    BatchUpload upload(*device, pipeline);
+    Evaluation expected;
+    for (int64_t i = 0; i < pipeline.batches_per_epoch(); ++i) {
+      upload(pipeline.Next(), network);
+      network.Infer();
+      expected.Add(network.ReadLoss());
+    }
+    EXPECT_EQ(expected.rows, count);
+    const Evaluation evaluation = Evaluate(*device, network, dataset, options);
+    EXPECT_EQ(evaluation.loss_sum, expected.loss_sum);
+    EXPECT_EQ(evaluation.rows, expected.rows);
+    EXPECT_EQ(evaluation.correct_top1, expected.correct_top1);
+    EXPECT_EQ(evaluation.correct_top5, expected.correct_top5);
   }
 }
 
