@@ -22,7 +22,7 @@ class DeviceSparseDownlink : public ChoosingDownlink, private DeviceSparseLink {
           {.size = own_shard().size(), .ranges = own_ranges_, .k = most(), .type = context.type()});
     }
     if (has_one_server()) {
-      counts_[0] = k_;
+      counts_[static_cast<size_t>(the_server())] = k_;
       return;
     }
     candidates_.emplace(device(), most(), context.type());
@@ -102,8 +102,8 @@ class DeviceSparseDownlink : public ChoosingDownlink, private DeviceSparseLink {
     Communicator& communicator = context_.communicator;
     const SparsePart own = OwnPart();
     if (has_one_server()) {
-      communicator.Broadcast(message_.values(), 0, Purpose::kDownlink);
-      communicator.Broadcast(message_.indices(), 0, Purpose::kDownlink);
+      communicator.Broadcast(message_.values(), the_server(), Purpose::kDownlink);
+      communicator.Broadcast(message_.indices(), the_server(), Purpose::kDownlink);
     } else {
       communicator.AllGather(own.values, message_.values(), counts_, Purpose::kDownlink);
       communicator.AllGather(own.indices, message_.indices(), counts_, Purpose::kDownlink);

@@ -40,7 +40,9 @@ class DeviceSparseLink {
         k_(ChosenCount(context.options, tensors)),
         own_ranges_(RangesWithin(tensors, context.own_shard())) {
     for (int rank = 0; rank < context.communicator.size(); ++rank) {
-      if (context.shards[rank].size() > 0) ++servers_;
+      if (context.shards[rank].size() == 0) continue;
+      ++servers_;
+      last_server_ = rank;
     }
   }
 
@@ -49,7 +51,9 @@ class DeviceSparseLink {
   int rank() const { return context_.communicator.rank(); }
   int ranks() const { return context_.communicator.size(); }
   bool is_alone() const { return ranks() == 1; }
-  bool has_one_server() const { return servers_ == 1; }  // rank 0
+  /// A small vector may have one, too, with sharded servers.
+  bool has_one_server() const { return servers_ == 1; }
+  int the_server() const { return last_server_; }
   /// Most elements of a message that lie in this rank's shard.
   int64_t most() const { return std::min(k_, ElementsOf(own_ranges_)); }
   int64_t paper_bits() const { return 64 * k_; }
@@ -97,7 +101,7 @@ class DeviceSparseLink {
         "build and memory");
   }
 
-  int servers_ = 0;
+  int servers_ = 0, last_server_ = 0;
 };
 
 }  // namespace thinwire

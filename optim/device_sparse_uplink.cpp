@@ -27,7 +27,7 @@ class DeviceSparseUplink : public ChoosingUplink, private DeviceSparseLink {
     sending_.assign(count, 0);
     receiving_.assign(count, most());
     if (has_one_server()) {
-      sending_[0] = k_;
+      sending_[static_cast<size_t>(the_server())] = k_;
       return;
     }
     std::vector<int32_t> ends;

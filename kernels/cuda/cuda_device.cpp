@@ -118,21 +118,23 @@ class CudaDevice : public Device {
   }
   void DropRecording() override {
     side_->Return();
-    side_works_ = false;
+    side_works_ = takes_side_work_ = false;
     recorder_->Drop();
   }
 
   void StartSideWork() override {
     cuda::Enqueue(
         queue_, [this] { side_->Fork(queue_.stream); }, "fork");
-    side_works_ = true;
+    side_works_ = takes_side_work_ = true;
   }
   void StopSideWork() override {
     cuda::Enqueue(
         queue_, [this] { side_->Return(); }, "return");
+    takes_side_work_ = false;
   }
   void JoinSideWork() override {
-    if (!std::exchange(side_works_, false)) return;
+    // What is taken from here on is to be joined, too; but what is recorded ends on one stream.
+    if (!std::exchange(side_works_, takes_side_work_ && !recorder_->on())) return;
     cuda::Enqueue(
         queue_, [this] { side_->Join(queue_.stream); }, "join");
   }
@@ -313,7 +315,8 @@ class CudaDevice : public Device {
   GpuOptions options_;
   cuda::Queue queue_;
   std::optional<cuda::SideQueue> side_;
-  bool side_works_ = false;  // and has not been joined
+  bool side_works_ = false;       // and has not been joined
+  bool takes_side_work_ = false;  // between StartSideWork and StopSideWork
   int64_t waits_ = 0;
   std::optional<cuda::StepRecorder> recorder_;
   std::string gpu_name_;

@@ -135,6 +135,30 @@ TEST(CudaSideWorkTest, FollowsWhatWasEnqueuedBeforeAndPrecedesTheJoin) {
   }
 }
 
+// A copy to the host is waited for on whichever queue, and what follows it there is joined as well.
+TEST(CudaSideWorkTest, IsWaitedForEachTimeTheHostReads) {
+  const auto device = MakeTestDevice();
+  if (device == nullptr) GTEST_SKIP() << kNoGpu;
+  for (const bool record : {false, true}) {
+    const TestBuffer<float> x(*device, std::vector<float>(kSize, 1)), y(*device, kSize);
+    Recording recording(*device, record);
+    {
+      const SideWork side(*device);
+      for (const float expected : {2.0f, 4.0f, 8.0f}) {
+        device->Scale(x, 2, x);
+        std::vector<float> read(kSize);
+        device->CopyToHost(x, read.data());
+        EXPECT_EQ(read, std::vector<float>(kSize, expected));
+      }
+      device->Scale(x, 2, x);
+    }
+    device->JoinSideWork();
+    device->Copy(x, y);
+    recording.Stop();
+    EXPECT_EQ(y.Read(), std::vector<float>(kSize, 16));
+  }
+}
+
 // What is left unjoined is waited for at the end, or forgotten with all that was put off.
 TEST(CudaSideWorkTest, EndsWithTheRecording) {
   const auto device = MakeTestDevice();
