@@ -43,7 +43,7 @@ struct ScaleRun {
 
 /// Layout of a vector for the scaled sign C(v) = scale * sign(v), sign(0) = sign(-0) = +1.
 struct SignShape {
-  int64_t size = 0;            // elements of the vector, padding included; a multiple of 32
+  int64_t size = 0;              // elements of the vector, padding included; a multiple of 32
   std::vector<ScaleRun> runs{};  // rising and disjoint; groups rise with them, without gaps
   /// Elements of each group in the *whole* vector, of which this may be a part.
   std::vector<int64_t> group_sizes{};
@@ -105,9 +105,9 @@ class SignCompression {
 
 /// Exact selection of the K largest magnitudes.
 struct TopKShape {
-  int64_t size = 0;           // elements of the vector, padding included
+  int64_t size = 0;             // elements of the vector, padding included
   std::vector<Range> ranges{};  // the elements to choose from; rising, disjoint
-  int64_t k = 1;              // at most the elements in the ranges
+  int64_t k = 1;                // at most the elements in the ranges
   DataType type = DataType::kFloat32;
 };
 
@@ -120,6 +120,43 @@ class TopK {
   /// NaN counts as larger than Inf, Inf than any number, so that a caller finds them in `values`.
   virtual void Select(const CompressionInput& input, ConstView state, int state_factor,
                       View indices, View values) = 0;
+};
+
+/// One device's share of the k largest magnitudes of vectors on several, by radix selection: a byte
+/// of the magnitudes' bits a round, the highest first. Nothing but counts is exchanged meanwhile,
+/// which is the caller's part. Magnitudes are ordered as TopK's.
+class TopKShare {
+ public:
+  static constexpr int64_t kDigits = 256;
+  static int64_t Rounds(DataType type) { return SizeOf(type); }
+
+  virtual ~TopKShare() = default;
+
+  /// counts[kDigits * round + d] (int32) = how many of the values have digit d, of those whose
+  /// higher digits are the k-th largest's. Rounds come in order, and `counts` of those before this
+  /// one are by now sums over all devices.
+  virtual void Count(ConstView values, int64_t round, View counts) = 0;
+
+  /// What is known after the last round's counts have been summed up.
+  struct Size {
+    int64_t above = 0;        // values of this device that are larger than the k-th largest
+    int64_t ties = 0;         // and that are as large
+    int64_t wanted_ties = 0;  // of all devices' ties, how many belong to the k
+    int64_t all_ties = 0;
+  };
+  /// size: a Size, as bytes of device memory.
+  virtual void Measure(ConstView values, ConstView counts, View size) = 0;
+
+  /// Writes, in order, the values above, the first `ties` ties, and their indices + index_offset.
+  /// The outputs are no inputs, and as long as what is written.
+  virtual void Choose(ConstView indices, ConstView values, int64_t ties, int64_t index_offset,
+                      View chosen_indices, View chosen_values) = 0;
+};
+
+struct TopKShareShape {
+  int64_t size = 0;  // most values of a call
+  int64_t k = 1;     // at most the values of all devices
+  DataType type = DataType::kFloat32;
 };
 
 }  // namespace thinwire

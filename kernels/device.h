@@ -115,6 +115,7 @@ class Device {
                                                               std::span<const float> table) = 0;
   virtual std::unique_ptr<SignCompression> MakeSignCompression(const SignShape& shape) = 0;
   virtual std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) = 0;
+  virtual std::unique_ptr<TopKShare> MakeTopKShare(const TopKShareShape& shape) = 0;
   virtual std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) = 0;
 
   // Elementwise passes. Operands have equal sizes and types; outputs may alias inputs exactly.
@@ -144,9 +145,12 @@ class Device {
   /// TopK::Select. float32 or float64.
   virtual void Gather(const CompressionInput& input, ConstView state, int state_factor,
                       ConstView indices, View values) = 0;
-  /// y[indices[i]] += factor * values[i], for distinct indices (int32) within y. float32 or
-  /// float64.
-  virtual void ScatterAdd(ConstView indices, ConstView values, double factor, View y) = 0;
+  /// y[indices[i] - first_index] += factor * values[i], for distinct indices (int32) within y,
+  /// whose first element is number first_index. float32 or float64.
+  virtual void ScatterAdd(ConstView indices, ConstView values, double factor, View y,
+                          int64_t first_index = 0) = 0;
+  /// places[j] = how many of the numbers lie below limits[j]. All are int32; numbers rise.
+  virtual void LowerBounds(ConstView numbers, ConstView limits, View places) = 0;
   /// sum[i] = factor * (parts[i] + parts[n + i] + …), n = sum.size, parts.size a multiple of it;
   /// summed in float64 in that order and rounded once. float32, float64, int32.
   virtual void SumParts(ConstView parts, double factor, View sum) = 0;
@@ -253,8 +257,9 @@ struct GpuOptions {
   /// float32 convolutions and linear layers may use tensor cores, which keep ten of the 23 bits of
   /// a factor's fraction (sums are in float32).
   bool tf32 = false;
-  /// Time the plans that cuDNN and cuBLASLt propose, once for each GPU, library, shape and type, and
-  /// take the fastest, rather than their first. All obey what is said here, and are deterministic.
+  /// Time the plans that cuDNN and cuBLASLt propose, once for each GPU, library, shape and type,
+  /// and take the fastest, rather than their first. All obey what is said here, and are
+  /// deterministic.
   bool autotune = false;
   /// Where such choices are kept for later runs (PlanCache); empty: nowhere.
   std::string plan_cache = {};

@@ -54,12 +54,11 @@ Partition PartitionTensors(const LinkContext& context) {
 }
 
 /// Whether a sparse compressor's messages need not pass through the host: it could not read them
-/// where they are, has nothing to encode, and knows their lengths.
+/// where they are, and has nothing to encode.
 bool StaysOnDevice(const LinkContext& context, const std::string& compressor) {
   const OptimizerOptions& options = context.options;
   return !context.device().host_visible() && compressor == "topk" &&
-         options.index_coding == "plain" && options.value_type == "f32" &&
-         (options.server == "central" || context.communicator.size() == 1);
+         options.index_coding == "plain" && options.value_type == "f32";
 }
 
 /// Two links side by side, each over its tensors.

@@ -131,7 +131,7 @@ std::unique_ptr<Uplink> MakeSignUplink(const LinkContext&, const LinkTensors&, b
 std::unique_ptr<Downlink> MakeSignDownlink(const LinkContext&, const LinkTensors&, bool scaled);
 std::unique_ptr<Uplink> MakeSparseUplink(const LinkContext&, const LinkTensors&, bool random);
 std::unique_ptr<Downlink> MakeSparseDownlink(const LinkContext&, const LinkTensors&, bool random);
-/// Top-K of plain indices and full values, for one server or one rank: see the source.
+/// Top-K of plain indices and full values, from device memory to device memory.
 std::unique_ptr<Uplink> MakeDeviceSparseUplink(const LinkContext&, const LinkTensors&);
 std::unique_ptr<Downlink> MakeDeviceSparseDownlink(const LinkContext&, const LinkTensors&);
 std::unique_ptr<Uplink> MakeDenseUplink(const LinkContext&, const LinkTensors&);

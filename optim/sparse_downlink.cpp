@@ -1,51 +1,37 @@
 // A server's sparse messages, in slices, and their way into every rank's vectors.
 #include <memory>
+#include <optional>
 
+#include "optim/choosing_links.h"
 #include "optim/sharded_top_k.h"
 #include "optim/sparse_link.h"
 
 namespace thinwire {
 namespace {
 
-class SparseDownlink : public Downlink, private SparseLink {
+class SparseDownlink : public ChoosingDownlink, private SparseLink {
  public:
   SparseDownlink(const LinkContext& context, const LinkTensors& tensors, bool random)
-      : Downlink(context),
+      : ChoosingDownlink(context),
         SparseLink(context, tensors, random),
         own_ranges_(RangesWithin(tensors, context.own_shard())),
         chosen_(context.device(), std::min(k_, ElementsOf(own_ranges_)), context.type()),
-        received_(context.device(), k_, context.type()),
-        sharded_top_k_(k_, context.device(), context.communicator) {
-    if (!random && chosen_.capacity() > 0) {
-      top_k_ = device().MakeTopK({.size = own_shard().size(),
-                                  .ranges = own_ranges_,
-                                  .k = chosen_.capacity(),
-                                  .type = context.type()});
+        received_(context.device(), k_, context.type()) {
+    const int64_t most = chosen_.capacity();
+    if (!random && most > 0) {
+      top_k_ = device().MakeTopK(
+          {.size = own_shard().size(), .ranges = own_ranges_, .k = most, .type = context.type()});
+    }
+    if (!random && context.communicator.size() > 1) {
+      candidates_.emplace(context.device(), most, context.type());
+      sharded_top_k_.emplace(TopKShareShape{.size = most, .k = k_, .type = context.type()},
+                             context.device(), context.communicator);
     }
     for (int rank = 0; rank < context.communicator.size(); ++rank) {
       const std::vector<Range> ranges = SlicesOf(context.shards[rank]);
       for (const Range& range : ranges) slices_.push_back({.range = range, .rank = rank});
       length_bytes_.push_back(std::ssize(ranges) * SizeOf(DataType::kInt32));
     }
-  }
-
-  void Send(ConstView v) override {
-    Choose({.values = v}, {}, 0);
-    Encode();
-  }
-
-  void SendDifference(ConstView v, View target) override {
-    Choose({.values = v}, target, -1);
-    Encode();
-  }
-
-  void SendError(View error) override {
-    Choose({.values = error}, {}, 0);
-    {
-      PhaseTimer timer(context_.costs.compress);
-      chosen_.AddTo(-1, error);
-    }
-    Encode();
   }
 
   void Receive(View y, const RangeWork& then) override {
@@ -75,7 +61,7 @@ class SparseDownlink : public Downlink, private SparseLink {
   };
 
   /// Leaves this shard's part of the choice in chosen_, with indices from the shard's begin.
-  void Choose(const CompressionInput& v, ConstView state, int state_factor) {
+  void Choose(ConstView v, ConstView state, int state_factor) override {
     PhaseTimer timer(context_.costs.compress);
     if (random_) {
       Draw(0, Direction::kDown, drawn_);
@@ -83,24 +69,29 @@ class SparseDownlink : public Downlink, private SparseLink {
       host_.MoveIndices(-own_shard().begin);
       chosen_.count = host_.count();
       device().CopyFromHost(host_.indices().data, chosen_.indices());
-      device().Gather(v, state, state_factor, chosen_.indices(), chosen_.values());
+      device().Gather({.values = v}, state, state_factor, chosen_.indices(), chosen_.values());
       CheckFinite(chosen_);
+    } else if (!candidates_) {
+      SelectInShard({.values = v}, state, state_factor, chosen_);
     } else {
-      chosen_.count = chosen_.capacity();
-      if (top_k_) top_k_->Select(v, state, state_factor, chosen_.indices(), chosen_.values());
-      CheckFinite(chosen_);
-      ChooseAcrossRanks();
+      SelectInShard({.values = v}, state, state_factor, *candidates_);
+      chosen_.count = sharded_top_k_->Agree(candidates_->values());
+      sharded_top_k_->Choose(candidates_->indices(), candidates_->values(), 0, chosen_.indices(),
+                             chosen_.values());
     }
     Round(chosen_);
   }
 
-  void ChooseAcrossRanks() {
-    Download(chosen_, host_);
-    host_.Resize(sharded_top_k_.Select(host_.indices(), host_.values()));
-    Upload(host_, chosen_);
+  void SelectInShard(const CompressionInput& v, ConstView state, int state_factor,
+                     SparseVector& selected) {
+    selected.count = selected.capacity();
+    if (top_k_) top_k_->Select(v, state, state_factor, selected.indices(), selected.values());
+    CheckFinite(selected);
   }
 
-  void Encode() {
+  void AddChosen(double factor, View y) override { chosen_.AddTo(factor, y); }
+
+  void Exchange() override {  // when it is asked for
     PhaseTimer timer(context_.costs.compress);
     context_.costs.paper_bits_down += paper_bits();
     Download(chosen_, host_);
@@ -122,7 +113,7 @@ class SparseDownlink : public Downlink, private SparseLink {
     if (!sent_) {
       sent_ = true;
       PhaseTimer timer(context_.costs.wire);
-      Exchange(
+      ReceiveMessages(
           [&](std::span<const int64_t> arrived) { return DecodeArrived(arrived, apply, then); });
     }
     for (size_t first = 0, last = 0; first < slices_.size(); first = last) {
@@ -133,7 +124,7 @@ class SparseDownlink : public Downlink, private SparseLink {
     }
   }
 
-  void Exchange(const ArrivalWork& work) {
+  void ReceiveMessages(const ArrivalWork& work) {
     Communicator& communicator = context_.communicator;
     std::vector<int32_t> lengths(slices_.size());
     communicator.AllGatherHost(std::as_bytes(std::span(lengths_)),
@@ -194,7 +185,8 @@ class SparseDownlink : public Downlink, private SparseLink {
   SparseVector chosen_;    // of this rank's shard
   SparseVector received_;  // of the slices that were decoded last
   std::unique_ptr<TopK> top_k_;
-  ShardedTopK sharded_top_k_;
+  std::optional<SparseVector> candidates_;  // for what all ranks choose together
+  std::optional<ShardedTopK> sharded_top_k_;
   std::vector<int32_t> drawn_;
   std::vector<SparseSlice> slices_;    // of all ranks' messages, rising
   std::vector<int64_t> length_bytes_;  // of each rank, for the lengths of its slices

@@ -1,5 +1,5 @@
 // Sparse compressors on the wire: Top-K, the K largest magnitudes, and Rand-K, K elements drawn
-// from a common seed. (Where nothing needs the host: optim/device_sparse_links.cpp.)
+// from a common seed. (Where nothing needs the host: optim/device_sparse_link.h.)
 //
 // Uplink, a message to each server: those of the worker's K elements that lie in its shard
 // (optim/sparse_coding.h), and before it the message's length.

@@ -2,15 +2,17 @@
 #include <memory>
 #include <numeric>
 
+#include "optim/choosing_links.h"
 #include "optim/sparse_link.h"
 
 namespace thinwire {
 namespace {
 
-class SparseUplink : public Uplink, private SparseLink {
+class SparseUplink : public ChoosingUplink, private SparseLink {
  public:
   SparseUplink(const LinkContext& context, const LinkTensors& tensors, bool random)
-      : SparseLink(context, tensors, random),
+      : ChoosingUplink(context, tensors),
+        SparseLink(context, tensors, random),
         sent_(context.device(), k_, context.type()),
         own_ranges_(RangesWithin(tensors, context.own_shard())) {
     if (!random) {
@@ -25,29 +27,6 @@ class SparseUplink : public Uplink, private SparseLink {
     }
   }
 
-  void Send(const CompressionInput& v) override {
-    Choose(v, {}, 0);
-    Exchange();
-  }
-
-  void SendDifference(const CompressionInput& v, View state) override {
-    Choose(v, state, -1);
-    Apply(1, state);
-    Exchange();
-  }
-
-  void SendSum(const CompressionInput& v, View error) override {
-    {
-      PhaseTimer timer(context_.costs.compress);
-      for (const Range& range : tensors_.ranges) {
-        device().Evaluate(Slice(v, range), 1, Slice(error, range));
-      }
-    }
-    Choose({.values = error}, {}, 0);
-    Apply(-1, error);
-    Exchange();
-  }
-
   void Mean(bool add, View y) override {
     PhaseTimer timer(context_.costs.decode);
     if (!add) {
@@ -60,7 +39,10 @@ class SparseUplink : public Uplink, private SparseLink {
   void AddOwn(double factor, View y) override { sent_.AddTo(factor, y); }
 
  private:
-  void Choose(const CompressionInput& v, ConstView state, int state_factor) {
+  using SparseLink::context_;
+  using SparseLink::tensors_;
+
+  void Choose(const CompressionInput& v, ConstView state, int state_factor) override {
     PhaseTimer timer(context_.costs.compress);
     sent_.count = k_;
     if (random_) {
@@ -74,12 +56,7 @@ class SparseUplink : public Uplink, private SparseLink {
     Round(sent_);
   }
 
-  void Apply(double factor, View state) {
-    PhaseTimer timer(context_.costs.compress);
-    sent_.AddTo(factor, state);
-  }
-
-  void Exchange() {
+  void Exchange() override {
     Communicator& communicator = context_.communicator;
     const auto ranks = static_cast<size_t>(communicator.size());
     context_.costs.paper_bits_up += paper_bits();

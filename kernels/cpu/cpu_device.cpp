@@ -29,6 +29,7 @@
 #include "kernels/cpu/regression.h"
 #include "kernels/cpu/sums.h"
 #include "kernels/cpu/top_k.h"
+#include "kernels/cpu/top_k_share.h"
 #include "kernels/cpu/updates.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -126,6 +127,9 @@ class CpuDevice : public Device {
     return MakeCpuSignCompression(shape);
   }
   std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) override { return MakeCpuTopK(shape); }
+  std::unique_ptr<TopKShare> MakeTopKShare(const TopKShareShape& shape) override {
+    return MakeCpuTopKShare(shape);
+  }
   std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) override {
     return MakeCpuRegression(shape);
   }
@@ -153,8 +157,12 @@ class CpuDevice : public Device {
               View values) override {
     cpu::Gather(input, state, state_factor, indices, values);
   }
-  void ScatterAdd(ConstView indices, ConstView values, double factor, View y) override {
-    cpu::ScatterAdd(indices, values, factor, y);
+  void ScatterAdd(ConstView indices, ConstView values, double factor, View y,
+                  int64_t first_index) override {
+    cpu::ScatterAdd(indices, values, factor, y, first_index);
+  }
+  void LowerBounds(ConstView numbers, ConstView limits, View places) override {
+    cpu::LowerBounds(numbers, limits, places);
   }
   void SumParts(ConstView parts, double factor, View sum) override {
     cpu::SumParts(parts, factor, sum);

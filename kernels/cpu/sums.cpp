@@ -1,5 +1,6 @@
 #include "kernels/cpu/sums.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "kernels/cpu/compression_input.h"
@@ -24,7 +25,7 @@ void Evaluate(const CompressionInput& input, double beta, View y) {
   });
 }
 
-void ScatterAdd(ConstView indices, ConstView values, double factor, View y) {
+void ScatterAdd(ConstView indices, ConstView values, double factor, View y, int64_t first_index) {
   assert(indices.size == values.size && indices.type == DataType::kInt32);
   assert(values.type == y.type);
   WithFloatingType(y.type, [&]<typename T>() {
@@ -33,9 +34,19 @@ void ScatterAdd(ConstView indices, ConstView values, double factor, View y) {
     T* to = y.as<T>();
     const T weight = static_cast<T>(factor);
     ParallelFor(indices.size, kChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[at[i]] += weight * from[i];
+      for (int64_t i = begin; i < end; ++i) to[at[i] - first_index] += weight * from[i];
     });
   });
+}
+
+void LowerBounds(ConstView numbers, ConstView limits, View places) {
+  assert(limits.size == places.size && numbers.type == DataType::kInt32);
+  const int32_t* const begin = numbers.as<int32_t>();
+  for (int64_t j = 0; j < limits.size; ++j) {
+    const int32_t* const place =
+        std::lower_bound(begin, begin + numbers.size, limits.as<int32_t>()[j]);
+    places.as<int32_t>()[j] = static_cast<int32_t>(place - begin);
+  }
 }
 
 void SumParts(ConstView parts, double factor, View sum) {

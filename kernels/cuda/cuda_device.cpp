@@ -25,6 +25,7 @@
 #include "kernels/cuda/step_recorder.h"
 #include "kernels/cuda/sums.h"
 #include "kernels/cuda/top_k.h"
+#include "kernels/cuda/top_k_share.h"
 #include "kernels/cuda/updates.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -177,6 +178,9 @@ class CudaDevice : public Device {
   std::unique_ptr<TopK> MakeTopK(const TopKShape& shape) override {
     return MakeCudaTopK(*this, queue_, shape);
   }
+  std::unique_ptr<TopKShare> MakeTopKShare(const TopKShareShape& shape) override {
+    return MakeCudaTopKShare(*this, queue_, shape);
+  }
   std::unique_ptr<Regression> MakeRegression(const RegressionShape& shape) override {
     return MakeCudaRegression(*this, queue_, shape);
   }
@@ -206,8 +210,12 @@ class CudaDevice : public Device {
               View values) override {
     cuda::Gather(queue_, input, state, state_factor, indices, values);
   }
-  void ScatterAdd(ConstView indices, ConstView values, double factor, View y) override {
-    cuda::ScatterAdd(queue_, indices, values, factor, y);
+  void ScatterAdd(ConstView indices, ConstView values, double factor, View y,
+                  int64_t first_index) override {
+    cuda::ScatterAdd(queue_, indices, values, factor, y, first_index);
+  }
+  void LowerBounds(ConstView numbers, ConstView limits, View places) override {
+    cuda::LowerBounds(queue_, numbers, limits, places);
   }
   void SumParts(ConstView parts, double factor, View sum) override {
     cuda::SumParts(queue_, parts, factor, sum);

@@ -53,6 +53,7 @@ struct ScatterAddBody {
   const T* values;
   T factor;
   T* y;
+  int64_t first_index;
   const int* halted;
 
   template <int kWidth>
@@ -62,8 +63,35 @@ struct ScatterAddBody {
     const Vector<T, kWidth> addends = Load<kWidth>(values + j);
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) {
-      y[places.lanes[lane]] += factor * addends.lanes[lane];
+      y[places.lanes[lane] - first_index] += factor * addends.lanes[lane];
     }
+  }
+};
+
+struct LowerBoundBody {
+  const int32_t* numbers;
+  int64_t count;
+  const int32_t* limits;
+  int32_t* places;
+
+  template <int kWidth>
+  __device__ void At(int64_t j) const {
+    const Vector<int32_t, kWidth> wanted = Load<kWidth>(limits + j);
+    Vector<int32_t, kWidth> found;
+#pragma unroll
+    for (int lane = 0; lane < kWidth; ++lane) {
+      int64_t begin = 0, end = count;
+      while (begin < end) {
+        const int64_t middle = (begin + end) / 2;
+        if (numbers[middle] < wanted.lanes[lane]) {
+          begin = middle + 1;
+        } else {
+          end = middle;
+        }
+      }
+      found.lanes[lane] = static_cast<int32_t>(begin);
+    }
+    Store<kWidth>(places + j, found);
   }
 };
 
@@ -118,12 +146,19 @@ void Gather(const Queue& queue, const CompressionInput& input, ConstView state, 
   });
 }
 
-void ScatterAdd(const Queue& queue, ConstView indices, ConstView values, double factor, View y) {
+void ScatterAdd(const Queue& queue, ConstView indices, ConstView values, double factor, View y,
+                int64_t first_index) {
   WithFloatingType(y.type, [&]<typename T>() {
     ForEach<T>("scatter_add", queue, indices.size, AllAligned(indices, values),
                ScatterAddBody<T>{indices.as<int32_t>(), values.as<T>(), static_cast<T>(factor),
-                                 y.as<T>(), queue.halted});
+                                 y.as<T>(), first_index, queue.halted});
   });
+}
+
+void LowerBounds(const Queue& queue, ConstView numbers, ConstView limits, View places) {
+  ForEach<int32_t>("lower_bounds", queue, limits.size, AllAligned(limits, places),
+                   LowerBoundBody{numbers.as<int32_t>(), numbers.size, limits.as<int32_t>(),
+                                  places.as<int32_t>()});
 }
 
 void SumParts(const Queue& queue, ConstView parts, double factor, View sum) {

@@ -12,13 +12,11 @@
 // What follows from all blocks' counts, the block that finishes last works out. Where ties or a
 // flat distribution give more candidates than there is memory for, steps 3 to 5 read all elements
 // instead. All of this is decided on the device.
-#include <cub/block/block_scan.cuh>
-#include <limits>
-#include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/compression_input.cuh"
 #include "kernels/cuda/last_block.cuh"
+#include "kernels/cuda/magnitude.cuh"
 #include "kernels/cuda/top_k.h"
 #include "kernels/cuda/upload.h"
 
@@ -29,21 +27,6 @@ constexpr int kThreads = 256;
 constexpr int64_t kTileSize = 4096;  // elements of one range
 constexpr int kDigitBits = 11, kBins = 1 << kDigitBits;
 constexpr int kNeighbours = 4;
-
-/// Magnitudes as integers have the order of their numbers; all NaNs are one more than infinity.
-template <typename T>
-using KeyOfType = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-template <typename T>
-constexpr int kKeyBits = 8 * sizeof(T) - 1;
-
-__device__ inline uint32_t KeyOf(float value) {
-  const uint32_t key = __float_as_uint(value) & 0x7FFFFFFFu;
-  return key > 0x7F800000u ? 0x7F800001u : key;
-}
-__device__ inline uint64_t KeyOf(double value) {
-  const uint64_t key = static_cast<uint64_t>(__double_as_longlong(value)) & 0x7FFFFFFFFFFFFFFFu;
-  return key > 0x7FF0000000000000u ? 0x7FF0000000000001u : key;
-}
 
 /// What the kernels leave to each other.
 template <typename T>
@@ -360,30 +343,19 @@ __global__ void __launch_bounds__(kThreads) CountKernel(Arguments<T> a) {
 /// Writes what is chosen, in order.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) WriteKernel(Arguments<T> a) {
-  using Scan = cub::BlockScan<int, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
-  const KeyOfType<T> cut = a.selection->prefix;
+  using Writer = ChosenWriter<T, kThreads>;
+  __shared__ typename Writer::Scan::TempStorage storage;
   for (int64_t tile = blockIdx.x; tile < a.tile_count; tile += gridDim.x) {
     const TileCounts counts = a.tile_counts[tile];
     if (counts.above + counts.ties == 0) continue;
-    int64_t to = a.tile_begins[tile];
-    int ties_seen = 0;
-    ForEachOfTile(a, tile, [&](bool valid, int32_t index, T value) {
-      const KeyOfType<T> key = KeyOf(value);
-      int before = 0, sum = 0;
-      const int tie = valid && key == cut;
-      Scan(storage).ExclusiveSum(tie, before, sum);
-      __syncthreads();
-      const bool chosen = valid && (key > cut || (tie != 0 && ties_seen + before < counts.ties));
-      ties_seen += sum;
-      Scan(storage).ExclusiveSum(static_cast<int>(chosen), before, sum);
-      __syncthreads();
-      if (chosen) {
-        a.indices[to + before] = index;
-        a.values[to + before] = value;
-      }
-      to += sum;
-    });
+    Writer writer{.storage = storage,
+                  .cut = a.selection->prefix,
+                  .ties_left = counts.ties,
+                  .to = a.tile_begins[tile],
+                  .indices = a.indices,
+                  .values = a.values};
+    ForEachOfTile(a, tile,
+                  [&](bool valid, int32_t index, T value) { writer.Add(valid, index, value); });
   }
 }
 

@@ -1,4 +1,5 @@
 // Evaluate, Gather, ScatterAdd and SumParts against float64 loops.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -129,22 +130,47 @@ TYPED_TEST(SumsTest, ScatterAdd) {
   Device& device = *this->device_;
   this->ForBothTypes([&]<typename T>() {
     for (const int64_t size : kSizes) {
-      std::vector<int32_t> indices;
-      for (int64_t i = size / 3; i < size; i += 1 + i % 5)
-        indices.push_back(static_cast<int32_t>(i));
-      const int64_t count = static_cast<int64_t>(indices.size());
-      const Values start = Normal(size, 1), values = Normal(count, 2);
-      const TestBuffer<T> y(device, As<T>(start), 1);
-      device.ScatterAdd(TestBuffer<int32_t>(device, indices, 1),
-                        TestBuffer<T>(device, As<T>(values), 2), -0.3, y);
-      Values expected = start;
-      for (size_t i = 0; i < indices.size(); ++i) {
-        expected[static_cast<size_t>(indices[i])] -= 0.3 * values[i];
+      for (const int32_t first_index : {0, 1000}) {
+        std::vector<int32_t> indices;
+        for (int64_t i = size / 3; i < size; i += 1 + i % 5) {
+          indices.push_back(static_cast<int32_t>(i) + first_index);
+        }
+        const int64_t count = static_cast<int64_t>(indices.size());
+        const Values start = Normal(size, 1), values = Normal(count, 2);
+        const TestBuffer<T> y(device, As<T>(start), 1);
+        device.ScatterAdd(TestBuffer<int32_t>(device, indices, 1),
+                          TestBuffer<T>(device, As<T>(values), 2), -0.3, y, first_index);
+        Values expected = start;
+        for (size_t i = 0; i < indices.size(); ++i) {
+          expected[static_cast<size_t>(indices[i] - first_index)] -= 0.3 * values[i];
+        }
+        reference::ExpectNear(y.Read(), expected,
+                              [](size_t) { return reference::Tolerance<T>(3, 12); });
       }
-      reference::ExpectNear(y.Read(), expected,
-                            [](size_t) { return reference::Tolerance<T>(3, 12); });
     }
   });
+}
+
+TYPED_TEST(SumsTest, LowerBounds) {
+  Device& device = *this->device_;
+  for (const int64_t size : kSizes) {
+    std::vector<int32_t> numbers;
+    for (int64_t i = 0; i < size; ++i) numbers.push_back(static_cast<int32_t>(3 * i + i % 3));
+    const int32_t last = numbers.empty() ? 0 : numbers.back();
+    for (const int64_t misalignment : {0, 1}) {
+      const std::vector<int32_t> limits = {0,        1,       last / 3, last / 2, last,
+                                           last + 1, 1 << 30, -5,       2};
+      const TestBuffer<int32_t> places(device, std::ssize(limits), misalignment);
+      device.LowerBounds(TestBuffer<int32_t>(device, numbers, misalignment),
+                         TestBuffer<int32_t>(device, limits, misalignment), places);
+      std::vector<int32_t> expected;
+      for (const int32_t limit : limits) {
+        expected.push_back(static_cast<int32_t>(std::count_if(
+            numbers.begin(), numbers.end(), [&](int32_t number) { return number < limit; })));
+      }
+      EXPECT_EQ(places.Read(), expected) << size << " numbers";
+    }
+  }
 }
 
 TYPED_TEST(SumsTest, SumPartsRoundsOnce) {

@@ -2,11 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
+#include <span>
 #include <string>
 
 #include "kernels/error.h"
 #include "optim/optimizer.h"
+#include "optim/sharded_top_k.h"
 #include "tests/device_test.h"
 #include "tests/optim/replicas.h"
 
@@ -48,59 +49,114 @@ TEST_P(CudaMethodsTest, EndWithTheSameBitsAsOnTheCpu) {
   }
 }
 
-/// What EF21 on a server says at the end of a step in which rank 1's message of four elements, over
-/// 256 parameters, was this.
-std::string StepWithMessage(const std::vector<int32_t>& indices, const std::vector<float>& values) {
+/// A worker that takes part in one step of two ranks, EF21 with four of 256 elements a message, and
+/// sends rank 0 what it likes.
+struct OddWorker {
+  std::vector<int32_t> indices;
+  std::vector<float> values;
+  int64_t announced = 4;  // elements of that message, if servers are sharded
+  int64_t chosen = 0;     // elements of its shard that it says are in the servers' message
+
+  void TakePart(const std::string& server, Device& device, Communicator& communicator) const {
+    const Buffer value_buffer = device.Allocate(16), index_buffer = device.Allocate(16);
+    const View value_view = value_buffer.view(DataType::kFloat32),
+               index_view = index_buffer.view(DataType::kInt32);
+    device.CopyFromHost(values.data(), value_view);
+    device.CopyFromHost(indices.data(), index_view);
+    const Buffer received = device.Allocate(16);
+    const std::vector<int64_t> sends = {4, 0};
+    std::vector<int64_t> receives = {0, 0};
+    if (server == "sharded") {
+      const std::vector<int64_t> lengths = {announced, 0}, bytes(2, sizeof(int64_t));
+      communicator.AllToAllHost(std::as_bytes(std::span(lengths)), bytes,
+                                std::as_writable_bytes(std::span(receives)), bytes,
+                                Purpose::kControl);
+    }
+    communicator.AllToAll(value_view, sends, received.view(DataType::kFloat32), receives,
+                          Purpose::kUplink);
+    communicator.AllToAll(index_view, sends, received.view(DataType::kInt32), receives,
+                          Purpose::kUplink);
+    if (server == "central") {
+      communicator.Broadcast(value_view, 0, Purpose::kDownlink);
+      communicator.Broadcast(index_view, 0, Purpose::kDownlink);
+      return;
+    }
+    ShardedTopK({.size = 0, .k = 4}, device, communicator).Agree({});
+    const std::vector<int64_t> counts = communicator.AllGatherHost(chosen);
+    communicator.AllGather({}, value_view, counts, Purpose::kDownlink);
+    communicator.AllGather({}, index_view, counts, Purpose::kDownlink);
+  }
+};
+
+/// What rank 0 says at the end of its step with that worker.
+std::string StepWith(const OddWorker& worker, const std::string& server) {
   std::string said;
   ThreadGroup group(2);
-  group.Run([&](int rank) {
-    const auto device = MakeTestDevice();
-    const auto communicator = group.Join(rank, *device);
-    if (rank == 0) {
+  try {
+    group.Run([&](int rank) {
+      const auto device = MakeTestDevice();
+      const auto communicator = group.Join(rank, *device);
+      if (rank == 1) return worker.TakePart(server, *device, *communicator);
       ParameterArena arena(*device, {{"weights", TensorRole::kLinearWeight, {256}, {}}});
       SetStart(arena);
       const std::vector<double> start = Values(arena);
       const auto optimizer =
-          MakeOptimizer({.name = "ef21-bc", .top_k = 4, .server = "central"}, arena, *communicator);
+          MakeOptimizer({.name = "ef21-bc", .top_k = 4, .server = server}, arena, *communicator);
       SetGradient(arena, rank, 0);
-      optimizer->Step(0.1, {});
       try {
+        optimizer->Step(0.1, {});
         optimizer->CheckStep();
       } catch (const Error& error) {
         said = error.what();
         said.resize(said.find(';'));  // the remedy
       }
       EXPECT_EQ(Values(arena) == start, !said.empty());
-      return;
-    }
-    // Four values, then four indices; then the server's.
-    std::vector<std::byte> bytes(32);
-    std::memcpy(bytes.data(), values.data(), 16);
-    std::memcpy(bytes.data() + 16, indices.data(), 16);
-    const Buffer message = device->Allocate(32);
-    const View view = message.view(DataType::kUint8);
-    device->CopyFromHost(bytes.data(), view);
-    communicator->AllToAll(view, std::vector<int64_t>{32, 0}, view, std::vector<int64_t>{0, 0},
-                           Purpose::kUplink);
-    communicator->Broadcast(view, 0, Purpose::kDownlink);
-  });
+    });
+  } catch (const Error&) {  // the worker, whom rank 0 has left
+    EXPECT_NE(said, "");
+  }
   return said;
 }
 
+class CudaSparseMessageTest : public ::testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(Servers, CudaSparseMessageTest, ::testing::Values("sharded", "central"),
+                         [](const auto& info) { return std::string(info.param); });
+
 // Nothing may be written outside of a vector, nor a parameter changed, by what another rank sends.
-TEST(CudaSparseMessageTest, IsNotTrusted) {
+TEST_P(CudaSparseMessageTest, IsNotTrusted) {
   if (MakeTestDevice() == nullptr) GTEST_SKIP() << kNoGpu;
+  const std::string server = GetParam();
   const std::vector<float> ones(4, 1);
-  EXPECT_EQ(StepWithMessage({0, 7, 8, 255}, ones), "");
+  EXPECT_EQ(StepWith({.indices = {0, 7, 8, 127}, .values = ones}, server), "");
   const std::string refused = "step 1: rank 1's message is malformed: it holds ";
-  EXPECT_EQ(StepWithMessage({0, 7, 8, 1 << 30}, ones),
+  const int32_t beyond = server == "sharded" ? 128 : 256;
+  EXPECT_EQ(StepWith({.indices = {0, 7, 8, beyond}, .values = ones}, server),
             refused + "an index beyond its range, at place 3 of 4");
-  EXPECT_EQ(StepWithMessage({-3, 7, 8, 255}, ones),
+  EXPECT_EQ(StepWith({.indices = {-3, 7, 8, 127}, .values = ones}, server),
             refused + "an index beyond its range, at place 0 of 4");
-  EXPECT_EQ(StepWithMessage({0, 8, 8, 255}, ones),
+  EXPECT_EQ(StepWith({.indices = {0, 8, 8, 127}, .values = ones}, server),
             refused + "indices that do not rise, at place 2 of 4");
-  EXPECT_EQ(StepWithMessage({0, 7, 8, 255}, {1, 1, INFINITY, 1}),
+  EXPECT_EQ(StepWith({.indices = {0, 7, 8, 127}, .values = {1, 1, INFINITY, 1}}, server),
             refused + "a value that is NaN or infinite, at place 2 of 4");
+}
+
+TEST(CudaSparseMessageLengthsTest, AreNotTrusted) {
+  if (MakeTestDevice() == nullptr) GTEST_SKIP() << kNoGpu;
+  OddWorker worker{.indices = {0, 7, 8, 127}, .values = std::vector<float>(4, 1)};
+  for (const int64_t announced : {int64_t{-1}, int64_t{5}, int64_t{1} << 40}) {
+    worker.announced = announced;
+    EXPECT_EQ(StepWith(worker, "sharded"), "step 1: rank 1 announces a message of " +
+                                               std::to_string(announced) +
+                                               " elements, where 4 are the most");
+  }
+  worker.announced = 4;
+  for (const int64_t chosen : {-1, 1, 5}) {
+    worker.chosen = chosen;
+    EXPECT_EQ(StepWith(worker, "sharded"), "step 1: the servers' parts of the message, 4 + " +
+                                               std::to_string(chosen) +
+                                               " elements, are not the 4 of a message");
+  }
 }
 
 }  // namespace
