@@ -182,7 +182,7 @@ TEST_P(CudaGraphTest, AStepIsOneGraphAndTheHostWaitsAtItsEnd) {
 // host waits for the losses of all of them at once; not for a part, not even to bring the next
 // one's batch.
 TEST_P(CudaGraphTest, AnAccumulatedStepIsOneGraphAPartAndTheHostWaitsAtItsEnd) {
-  if (!whole()) GTEST_SKIP() << "its messages are the host's";
+  if (!whole()) GTEST_SKIP() << "lengths of its messages differ";
   if (gpus() == 4) GTEST_SKIP() << "2 GPUs show it";
   constexpr int kParts = 4;
   const Arguments parts = {"--grad-accum-steps", std::to_string(kParts), "--shapes-count", "1024"};
@@ -211,12 +211,13 @@ TEST_P(CudaGraphTest, LaunchesAreFew) {
   EXPECT_GT(calls.at("cudaLaunchKernelExC"), 4 * 19);
 }
 
-// Top-K's messages to sharded servers have lengths that differ from step to step. The host waits for
-// them, once each way, and then reads what checks have found; values and indices it never sees.
-TEST_P(CudaGraphTest, BeforeLengthsAreKnownAStepIsReplayed) {
+// Top-K's messages to sharded servers have lengths that differ from step to step. The host waits
+// for them, once each way, and then reads what checks have found; values and indices it never sees.
+// Since it waits anyway, it reads the loss before the worker's choice rather than at the end.
+TEST_P(CudaGraphTest, BeforeLengthsAreKnownAStepIsTwoGraphs) {
   if (whole()) GTEST_SKIP() << "all of its step is";
   auto calls = CallsOfStep("on");
-  EXPECT_EQ(calls["cudaGraphLaunch"], 2);  // behind the first it reads the loss
+  EXPECT_EQ(calls["cudaGraphLaunch"], 2);
   EXPECT_EQ(calls["cudaStreamSynchronize"], 2 + 2 * 2);
   calls = CallsOfStep("off");
   EXPECT_EQ(calls["cudaGraphLaunch"], 0);
