@@ -79,7 +79,8 @@ void StepRecorder::Flush() {
     StepRecorder& recorder;
     const bool on = std::exchange(recorder.on_, false);  // while work is enqueued
     ~Cleared() {
-      if (recorder.queue_.side != nullptr) recorder.queue_.side->Return();
+      // What was recorded has ended on one stream.
+      if (on && recorder.queue_.side != nullptr) recorder.queue_.side->Return();
       recorder.Clear();
       recorder.on_ = on;
     }

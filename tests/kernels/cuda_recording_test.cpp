@@ -148,7 +148,7 @@ TEST(CudaSideWorkTest, IsWaitedForEachTimeTheHostReads) {
         device->Scale(x, 2, x);
         std::vector<float> read(kSize);
         device->CopyToHost(x, read.data());
-        EXPECT_EQ(read, std::vector<float>(kSize, expected));
+        EXPECT_EQ(read, std::vector<float>(kSize, expected)) << record;
       }
       device->Scale(x, 2, x);
     }
