@@ -120,6 +120,7 @@ class SignUplink : public Uplink {
     context_.communicator.AllToAll(bytes.Slice(0, start), outgoing_bytes_,
                                    incoming_.view(DataType::kUint8), incoming_bytes_,
                                    Purpose::kUplink);
+    if (!scaled_) return;  // the scales are this rank's own
     for (size_t rank = 0; rank < messages_.size(); ++rank) {
       context_.checks.CheckMagnitudes(messages_[rank].scales, [this, rank](int64_t) {
         throw Error(fmt::format("step {}: a scale in rank {}'s message of signs is negative or not "
