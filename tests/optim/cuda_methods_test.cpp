@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -54,8 +55,12 @@ TEST_P(CudaMethodsTest, EndWithTheSameBitsAsOnTheCpu) {
 struct OddWorker {
   std::vector<int32_t> indices;
   std::vector<float> values;
-  int64_t announced = 4;  // elements of that message, if servers are sharded
-  int64_t chosen = 0;     // elements of its shard that it says are in the servers' message
+  // If servers are sharded: how many elements it announces of that message, and what it adds to the
+  // servers' message, of its shard; if `chosen`, it says that it adds so many.
+  int64_t announced = 4;
+  std::vector<int32_t> served_indices{};
+  std::vector<float> served_values{};
+  std::optional<int64_t> chosen{};
 
   void TakePart(const std::string& server, Device& device, Communicator& communicator) const {
     const Buffer value_buffer = device.Allocate(16), index_buffer = device.Allocate(16);
@@ -81,10 +86,13 @@ struct OddWorker {
       communicator.Broadcast(index_view, 0, Purpose::kDownlink);
       return;
     }
-    ShardedTopK({.size = 0, .k = 4}, device, communicator).Agree({});
-    const std::vector<int64_t> counts = communicator.AllGatherHost(chosen);
-    communicator.AllGather({}, value_view, counts, Purpose::kDownlink);
-    communicator.AllGather({}, index_view, counts, Purpose::kDownlink);
+    const TestBuffer<float> served(device, served_values);
+    const int64_t agreed =
+        ShardedTopK({.size = 4, .k = 4}, device, communicator).Agree(served.view());
+    const std::vector<int64_t> counts = communicator.AllGatherHost(chosen.value_or(agreed));
+    communicator.AllGather(served, value_view, counts, Purpose::kDownlink);
+    communicator.AllGather(TestBuffer<int32_t>(device, served_indices), index_view, counts,
+                           Purpose::kDownlink);
   }
 };
 
@@ -139,6 +147,25 @@ TEST_P(CudaSparseMessageTest, IsNotTrusted) {
             refused + "indices that do not rise, at place 2 of 4");
   EXPECT_EQ(StepWith({.indices = {0, 7, 8, 127}, .values = {1, 1, INFINITY, 1}}, server),
             refused + "a value that is NaN or infinite, at place 2 of 4");
+}
+
+// The worker's candidates are the largest by far, so that it adds all of them.
+TEST(CudaServedMessageTest, IsNotTrusted) {
+  if (MakeTestDevice() == nullptr) GTEST_SKIP() << kNoGpu;
+  const auto step = [](const std::vector<int32_t>& indices, const std::vector<float>& values) {
+    return StepWith({.indices = {0, 7, 8, 127},
+                     .values = std::vector<float>(4, 1),
+                     .served_indices = indices,
+                     .served_values = values},
+                    "sharded");
+  };
+  EXPECT_EQ(step({128, 255}, {1e30f, -1e30f}), "");
+  const std::string refused = "step 1: rank 1's message is malformed: it holds ";
+  EXPECT_EQ(step({127, 200}, {1e30f, 1e30f}),
+            refused + "an index beyond its range, at place 0 of 2");
+  EXPECT_EQ(step({200, 200}, {1e30f, 1e30f}),
+            refused + "indices that do not rise, at place 1 of 2");
+  EXPECT_EQ(step({200}, {INFINITY}), refused + "a value that is NaN or infinite, at place 0 of 1");
 }
 
 TEST(CudaSparseMessageLengthsTest, AreNotTrusted) {
